@@ -1,0 +1,33 @@
+# One way to do each thing. Every target sets itself up.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DAGSTER_ENV := DAGSTER_HOME=$${TINKO_STATE:-$(CURDIR)/.tinko}/dagster
+
+.PHONY: setup demo test ui clean
+
+setup: $(STAMP)
+
+# uv installs several times faster than pip and compiles the bytecode, which every step process needs.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/tinko demo
+
+ui: setup
+	$(BIN)/tinko ui
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

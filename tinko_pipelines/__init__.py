@@ -1,0 +1,1 @@
+"""Tinko Pipelines: failed-payment recovery for Stripe. This package imports nothing."""

@@ -1,0 +1,184 @@
+"""The environment, read once into one frozen object. Only entry points (CLI, composition root) read it.
+
+Every setting is listed in the README; a test holds the two together.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tinko_pipelines.errors import SettingsError
+
+STRIPE_API_BASE = "https://api.stripe.com"
+SANDBOX_KEY = "sk_test_tinko_sandbox"
+"""The sandbox's one full-rights key. It opens nothing but the bundled sandbox."""
+
+
+class Settings(BaseSettings):
+    """All settings. Environment names are `TINKO_` plus the field's name, save where an alias says else."""
+
+    model_config = SettingsConfigDict(env_prefix="TINKO_", frozen=True, extra="ignore", populate_by_name=True)
+
+    state: Path = Field(Path(".tinko"), description="Folder of all state.")
+    stripe_secret_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("STRIPE_SECRET_KEY", "stripe_secret_key"),
+        description="Stripe key. Without one, only the bundled sandbox can be used.",
+    )
+    stripe_api_base: str = Field(STRIPE_API_BASE, description="Address of Stripe, or of a stand-in for it.")
+    stripe_account: str = Field("default", description="Name of the account in lake and ledger.")
+    allow_live: bool = Field(False, description="Accept a live key (`sk_live_`, `rk_live_`).")
+    charging: Literal["auto", "on", "dry_run"] = Field(
+        "auto", description="Whether retries are really charged; `auto` means only in the sandbox."
+    )
+    mailing: Literal["auto", "on", "dry_run"] = Field(
+        "auto", description="Whether mails are really handed over; `auto` means only in the sandbox."
+    )
+    billing_mode: Literal["beside", "takeover"] = Field(
+        "beside", description="`beside`: where Stripe retries by itself we only mail. `takeover`: we retry."
+    )
+    clock: Literal["system", "sandbox"] = Field("system", description="Whose time it is.")
+    ledger_url: str | None = Field(
+        None, description="SQLAlchemy URL; SQLite below the state folder if unset."
+    )
+    stripe_requests_per_second: float = Field(
+        20.0, gt=0, le=100, description="Our own ceiling on requests to Stripe, for one process."
+    )
+    drain_workers: int = Field(4, ge=1, le=32, description="Attempts in flight at once.")
+    drain_seconds: float = Field(50.0, gt=0, le=600, description="After this long a drain ends itself.")
+    enrol_max_age_days: int = Field(30, ge=1, le=365, description="Older failures are not taken up.")
+    card_attempts_30d: int = Field(8, ge=1, le=20, description="Most attempts on one card in 30 days.")
+    card_attempts_24h: int = Field(1, ge=1, le=10, description="Most attempts on one card in 24 hours.")
+    ingest_since_days: int = Field(90, ge=1, le=3650, description="How far back a first ingest reaches.")
+    mail_transport: Literal["file", "smtp"] = Field("file", description="Where mails go.")
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="`smtp://user:password@host:587` (STARTTLS), `smtps://…:465`, or `smtp+plain://host`.",
+    )
+    mail_from: str = Field("Billing <billing@example.com>", description="Sender of every mail.")
+    merchant_name: str = Field("Your company", description="How mails name the merchant.")
+    merchant_address: str = Field("", description="Postal address below each mail.")
+    support_email: str = Field("support@example.com", description="Where customers can ask.")
+    update_card_url: str | None = Field(
+        None,
+        description="Where a customer changes the card when no invoice page exists (customer portal login).",
+    )
+    max_cases_per_plan: int = Field(100_000, ge=1, description="Most failed payments taken up in one run.")
+
+    @field_validator("state")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @cached_property
+    def is_loopback(self) -> bool:
+        """Whether Stripe's stand-in runs on this machine."""
+        return urlsplit(self.stripe_api_base).hostname in {"127.0.0.1", "localhost", "::1"}
+
+    @cached_property
+    def key(self) -> str:
+        """The Stripe key in clear; the sandbox's own when the address is on this machine and none is set."""
+        if self.stripe_secret_key is not None and self.stripe_secret_key.get_secret_value():
+            return self.stripe_secret_key.get_secret_value()
+        if self.is_loopback:
+            return SANDBOX_KEY
+        raise SettingsError(
+            "no Stripe key: set STRIPE_SECRET_KEY, or run `tinko demo`, which brings its own sandbox"
+        )
+
+    @cached_property
+    def livemode(self) -> bool:
+        """Whether the key moves real money."""
+        return self.key.startswith(("sk_live_", "rk_live_"))
+
+    @cached_property
+    def is_sandbox(self) -> bool:
+        """Whether we talk to the bundled sandbox: its key, on this machine."""
+        return self.is_loopback and self.key == SANDBOX_KEY
+
+    @cached_property
+    def charges_for_real(self) -> bool:
+        """Whether a retry is sent; a dry run stops before anything is prepared."""
+        return self.is_sandbox if self.charging == "auto" else self.charging == "on"
+
+    @cached_property
+    def mails_for_real(self) -> bool:
+        """Whether a mail is handed to the transport."""
+        return self.is_sandbox if self.mailing == "auto" else self.mailing == "on"
+
+    @cached_property
+    def ledger(self) -> str:
+        """SQLAlchemy URL of the ledger."""
+        return self.ledger_url or f"sqlite:///{self.state / 'ledger.db'}"
+
+    @property
+    def lake_dir(self) -> Path:
+        """Root of the lake: raw pages and typed Parquet."""
+        return self.state / "lake"
+
+    @property
+    def export_dir(self) -> Path:
+        """Where the ledger is exported to, for dbt."""
+        return self.state / "export"
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The DuckDB file dbt builds; one writer, never opened by analysts."""
+        return self.state / "warehouse.duckdb"
+
+    @property
+    def snapshot_path(self) -> Path:
+        """The read-only DuckDB file analysts open, swapped atomically."""
+        return self.state / "recovery.duckdb"
+
+    @property
+    def report_path(self) -> Path:
+        """The HTML report."""
+        return self.state / "reports" / "recovery.html"
+
+    @property
+    def outbox_dir(self) -> Path:
+        """Where the file transport writes mails."""
+        return self.state / "outbox"
+
+    @property
+    def model_dir(self) -> Path:
+        """Trained models with their cards."""
+        return self.state / "models"
+
+    @property
+    def sandbox_dir(self) -> Path:
+        """The bundled sandbox's own book."""
+        return self.state / "sandbox"
+
+    def guard(self) -> None:
+        """Refuse what is unsafe: a live key without leave, or a live key against a stand-in."""
+        if self.livemode and not self.allow_live:
+            raise SettingsError(
+                "STRIPE_SECRET_KEY is a live key: it moves real money. Set TINKO_ALLOW_LIVE=1 to allow it, "
+                "after `tinko doctor` is clean with a test key"
+            )
+        if self.livemode and self.stripe_api_base != STRIPE_API_BASE:
+            raise SettingsError(
+                f"a live key is never sent to {self.stripe_api_base}: unset TINKO_STRIPE_API_BASE"
+            )
+        if self.clock == "sandbox" and not self.is_loopback:
+            raise SettingsError(
+                "TINKO_CLOCK=sandbox needs TINKO_STRIPE_API_BASE to be a sandbox on this machine"
+            )
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment, with `overrides` by field name, or raise SettingsError naming the variable."""
+    try:
+        settings = Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        variable = name if name.isupper() else f"TINKO_{name.upper()}"
+        raise SettingsError(f"{variable}: {first['msg']}") from None
+    return settings

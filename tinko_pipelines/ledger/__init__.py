@@ -1,0 +1,1 @@
+"""The truth about money and mail: cases, attempts, messages, caps, controls. No Stripe, no Dagster here."""

@@ -1,0 +1,281 @@
+"""The ledger's tables. Rules that span rows or states are in `triggers`; nothing here executes."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from tinko_pipelines.ledger.types import UtcDateTime
+
+metadata = MetaData()
+
+BLOCKING = ("prepared", "calling", "processing", "requires_action", "unknown", "succeeded")
+"""While an attempt is in one of these, no other attempt of its case can even be prepared."""
+UNRESOLVED = BLOCKING[:-1]
+ATTEMPT_STATES = (*BLOCKING, "declined", "abandoned")
+OPEN_CASE_STATES = ("detected", "planned", "open")
+CASE_STATES = (
+    *OPEN_CASE_STATES,
+    "recovered",
+    "paid_elsewhere",
+    "exhausted",
+    "cancelled",
+    "needs_human",
+    "not_ours",
+)
+MESSAGE_STATES = ("scheduled", "sending", "sent", "dropped", "failed", "in_doubt")
+_BIG = BigInteger().with_variant(Integer, "sqlite")
+
+
+def one_of(column: str, values: tuple[str, ...]) -> str:
+    """The SQL condition that `column` is one of `values`; all are our own constants."""
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+def _text(*names: str) -> list[Column[str]]:
+    return [Column(name, Text) for name in names]
+
+
+control = Table(
+    "control",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("charging_enabled", Boolean, nullable=False),
+    Column("mailing_enabled", Boolean, nullable=False),
+    *_text("reason"),
+    Column("changed_at", UtcDateTime, nullable=False),
+    *_text("changed_by"),
+)
+
+recovery_case = Table(
+    "recovery_case",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("debt_kind", Text, nullable=False),
+    Column("debt_id", Text, nullable=False),
+    Column("live_object_id", Text, nullable=False),
+    *_text("invoice_id", "payment_intent_id", "first_charge_id", "subscription_id", "customer_id"),
+    *_text("payment_method_id", "payment_method_type", "card_fingerprint", "card_brand", "card_country"),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    *_text("state_reason", "category", "move", "verdict_rule", "verdict_reason", "verdict_source"),
+    Column("verdict_confidence", Float),
+    *_text("decline_code", "policy_version"),
+    Column("plan", Text, nullable=False),
+    Column("first_failed_at", UtcDateTime, nullable=False),
+    Column("plan_ends_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime),
+    Column("max_attempts", Integer, nullable=False),
+    Column("executed_attempts", Integer, nullable=False, server_default="0"),
+    Column("look_after", UtcDateTime),
+    *_text("locale"),
+    Column("version", Integer, nullable=False, server_default="1"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    UniqueConstraint("account_id", "debt_id", name="one_case_per_debt"),
+    UniqueConstraint("account_id", "live_object_id", name="one_live_object"),
+    UniqueConstraint("id", "amount_minor", "currency", "livemode", name="case_money"),
+    CheckConstraint(one_of("state", CASE_STATES), name="case_state"),
+    CheckConstraint("amount_minor >= 0", name="case_amount"),
+    CheckConstraint("length(currency) = 3", name="case_currency"),
+    CheckConstraint("max_attempts BETWEEN 0 AND 20", name="case_max_attempts"),
+)
+Index("case_due", recovery_case.c.state, recovery_case.c.due_at)
+Index("case_look", recovery_case.c.look_after)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("case_id", Text, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("idempotency_key", Text, nullable=False, unique=True),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("params", Text, nullable=False),
+    Column("params_sha256", Text, nullable=False),
+    Column("api_version", Text, nullable=False),
+    *_text("card_fingerprint", "card_brand"),
+    Column("state", Text, nullable=False),
+    Column("fence", Integer, nullable=False),
+    *_text("owner"),
+    Column("lease_until", UtcDateTime),
+    Column("prepared_at", UtcDateTime, nullable=False),
+    Column("called_at", UtcDateTime),
+    Column("settled_at", UtcDateTime),
+    Column("next_poll_at", UtcDateTime),
+    Column("poll_count", Integer, nullable=False, server_default="0"),
+    Column("http_status", Integer),
+    *_text("request_id", "charge_id", "decline_code", "advice_code"),
+    *_text("network_decline_code", "network_advice_code", "answer", "detail"),
+    Column("executed", Boolean, nullable=False, server_default=text("false")),
+    UniqueConstraint("case_id", "n", name="one_nth_attempt"),
+    ForeignKeyConstraint(
+        ["case_id", "amount_minor", "currency", "livemode"],
+        [
+            "recovery_case.id",
+            "recovery_case.amount_minor",
+            "recovery_case.currency",
+            "recovery_case.livemode",
+        ],
+        name="attempt_of_case",
+    ),
+    CheckConstraint(one_of("state", ATTEMPT_STATES), name="attempt_state"),
+    CheckConstraint("amount_minor > 0", name="attempt_amount"),
+    CheckConstraint("n >= 1", name="attempt_n"),
+    CheckConstraint("fence >= 1", name="attempt_fence"),
+    CheckConstraint("operation IN ('invoice.pay', 'payment_intent.confirm')", name="attempt_operation"),
+    CheckConstraint(
+        "(state = 'prepared') = (called_at IS NULL) OR state = 'abandoned'", name="attempt_called_at"
+    ),
+)
+Index(
+    "one_blocking",
+    attempt.c.case_id,
+    unique=True,
+    sqlite_where=text(one_of("state", BLOCKING)),
+    postgresql_where=text(one_of("state", BLOCKING)),
+)
+Index("attempt_state_poll", attempt.c.state, attempt.c.next_poll_at)
+Index("attempt_card", attempt.c.card_fingerprint)
+
+message = Table(
+    "message",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("case_id", Text, ForeignKey("recovery_case.id"), nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("template", Text, nullable=False),
+    *_text("locale"),
+    Column("state", Text, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("message_id_header", Text, unique=True),
+    *_text("subject"),
+    Column("claimed_at", UtcDateTime),
+    Column("sent_at", UtcDateTime),
+    *_text("drop_reason", "detail", "address_hmac", "owner"),
+    Column("lease_until", UtcDateTime),
+    Column("fence", Integer, nullable=False, server_default="0"),
+    UniqueConstraint("case_id", "step", name="one_message_per_step"),
+    CheckConstraint(one_of("state", MESSAGE_STATES), name="message_state"),
+    CheckConstraint("kind IN ('dunning', 'receipt')", name="message_kind"),
+)
+Index("message_due", message.c.state, message.c.due_at)
+
+suppression = Table(
+    "suppression",
+    metadata,
+    Column("address_hmac", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+case_event = Table(
+    "case_event",
+    metadata,
+    Column("id", _BIG, primary_key=True, autoincrement=True),
+    Column("case_id", Text, ForeignKey("recovery_case.id"), nullable=False, index=True),
+    Column("account_id", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    *_text("from_state", "to_state", "attempt_id", "message_id", "detail"),
+    sqlite_autoincrement=True,
+)
+
+webhook_event = Table(
+    "webhook_event",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("type", Text, nullable=False),
+    *_text("api_version"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    *_text("object_id", "payload"),
+    Column("processed_at", UtcDateTime, index=True),
+    *_text("note"),
+)
+
+network_attempt = Table(
+    "network_attempt",
+    metadata,
+    Column("charge_id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    *_text("card_fingerprint", "card_brand"),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("declined", Boolean, nullable=False),
+    Column("ours", Boolean, nullable=False),
+)
+Index("network_attempt_card", network_attempt.c.card_fingerprint, network_attempt.c.at)
+
+cap_rule = Table(
+    "cap_rule",
+    metadata,
+    Column("rule", Text, primary_key=True),
+    Column("network", Text, nullable=False),
+    Column("keyed_by", Text, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("window_hours", Integer, nullable=False),
+    Column("valid_from", UtcDateTime, nullable=False),
+    Column("valid_until", UtcDateTime),
+    CheckConstraint("keyed_by IN ('fingerprint', 'fingerprint_amount', 'customer')", name="cap_keyed_by"),
+)
+
+cap_refusal = Table(
+    "cap_refusal",
+    metadata,
+    Column("id", _BIG, primary_key=True, autoincrement=True),
+    Column("case_id", Text, ForeignKey("recovery_case.id"), nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("free_at", UtcDateTime, nullable=False),
+)
+
+anomaly = Table(
+    "anomaly",
+    metadata,
+    Column("id", _BIG, primary_key=True, autoincrement=True),
+    Column("account_id", Text, nullable=False),
+    *_text("case_id"),
+    Column("kind", Text, nullable=False),
+    *_text("detail"),
+    Column("at", UtcDateTime, nullable=False),
+    Column("resolved_at", UtcDateTime),
+)
+
+ledger_meta = Table(
+    "ledger_meta",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)

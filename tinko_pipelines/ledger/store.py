@@ -1,0 +1,147 @@
+"""Opening the ledger: engine, durability options, transactions, migration, the database's own clock.
+
+What is read and written in a transaction is the business of the other modules.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from tinko_pipelines.errors import StoreError
+from tinko_pipelines.ledger.types import TEXT_FORMAT
+
+HEAD_REVISION = "0001"
+_MIGRATION_LOCK = 7_405_917_221
+_READ_ONLY = "tinko_read_only"
+
+
+class Ledger:
+    """One open ledger. Threads may share it; each transaction has its own connection."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._one_writer = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+
+    @classmethod
+    def open(cls, url: str) -> "Ledger":
+        """Open the database at `url` (SQLite file or PostgreSQL); raises StoreError in one sentence."""
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise StoreError(
+                "the ledger's address is no SQLAlchemy URL: set TINKO_LEDGER_URL, for example postgresql://user@host/db"
+            ) from None
+        backend = parsed.get_backend_name()
+        if backend == "sqlite":
+            return cls(_sqlite_engine(url, parsed.database))
+        if backend == "postgresql":
+            if parsed.drivername == "postgresql":
+                parsed = parsed.set(drivername="postgresql+psycopg")
+            engine = create_engine(
+                parsed, pool_size=5, max_overflow=11, pool_pre_ping=True, isolation_level="READ COMMITTED"
+            )
+            return cls(engine)
+        raise StoreError(f"the ledger cannot live in {backend}: use SQLite or PostgreSQL")
+
+    @property
+    def dialect(self) -> str:
+        """'sqlite' or 'postgresql'."""
+        return self.engine.dialect.name
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One writing transaction; committed at the end, rolled back on any exception."""
+        with self._one_writer, self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One reading transaction: what it sees does not change on SQLite; REPEATABLE READ on PostgreSQL."""
+        options: dict[str, Any] = {_READ_ONLY: True}
+        if self.dialect == "postgresql":
+            options["isolation_level"] = "REPEATABLE READ"
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            yield connection
+
+    def database_now(self, connection: Connection) -> datetime:
+        """The database's real clock, for leases only."""
+        if self.dialect == "postgresql":
+            moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+            return moment.astimezone(UTC)
+        value = connection.execute(text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now') || '000Z'")).scalar_one()
+        return datetime.strptime(value, TEXT_FORMAT).replace(tzinfo=UTC)
+
+    def migrate(self) -> None:
+        """Bring the schema to this version's; refuses a ledger made by another one."""
+        try:
+            with self.write() as connection:
+                if self.dialect == "postgresql":
+                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+                found = _revision(self.engine, connection)
+                if found == HEAD_REVISION:
+                    return
+                if found is not None:
+                    raise StoreError(
+                        f"the ledger has schema {found}, this version knows {HEAD_REVISION}: update tinko-pipelines"
+                    )
+                _upgrade(connection)
+        except DBAPIError as error:
+            raise _unreachable(self.engine, error) from error
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.engine.dispose()
+
+
+def _unreachable(engine: Engine, error: SQLAlchemyError) -> StoreError:
+    where = engine.url.render_as_string(hide_password=True)
+    cause = str(getattr(error, "orig", error)).strip().splitlines() or [type(error).__name__]
+    return StoreError(
+        f"the ledger at {where} cannot be used: {cause[0]}; check TINKO_LEDGER_URL and the database"
+    )
+
+
+def _sqlite_engine(url: str, database: str | None) -> Engine:
+    if not database or database == ":memory:":
+        raise StoreError("the ledger needs a file: sqlite:////path/to/ledger.db")
+    if not Path(database).parent.is_dir():
+        raise StoreError(f"the ledger's folder {Path(database).parent} does not exist: create it")
+    engine = create_engine(url, connect_args={"timeout": 30}, pool_size=8, max_overflow=40)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        read_only = connection.get_execution_options().get(_READ_ONLY, False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _revision(engine: Engine, connection: Connection) -> str | None:
+    if not engine.dialect.has_table(connection, "alembic_version"):
+        return None
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,120 @@
+"""Rules the database itself holds, so that they hold when the code is wrong; one text for both databases."""
+
+from dataclasses import dataclass
+
+from tinko_pipelines.ledger.schema import UNRESOLVED, one_of
+
+ATTEMPT_MOVES: dict[str, tuple[str, ...]] = {
+    "prepared": ("calling", "abandoned"),
+    "calling": ("succeeded", "declined", "requires_action", "processing", "unknown", "abandoned"),
+    "unknown": ("succeeded", "declined", "abandoned", "processing", "requires_action"),
+    "processing": ("succeeded", "declined", "abandoned"),
+    "requires_action": ("succeeded", "declined", "abandoned"),
+}
+_CLOSED = ("recovered", "paid_elsewhere", "exhausted", "cancelled")
+CASE_MOVES: dict[str, tuple[str, ...]] = {
+    "detected": ("planned", "open", "not_ours", "needs_human", *_CLOSED),
+    "planned": ("open", "not_ours", "needs_human", *_CLOSED),
+    "open": ("not_ours", "needs_human", *_CLOSED),
+    "needs_human": ("open", *_CLOSED),
+}
+"""A case with a person may be handed back or closed by that person; every other end is final."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Refuse `event` on `table` with `message` when `condition` (over OLD and NEW) holds."""
+
+    name: str
+    table: str
+    event: str
+    condition: str
+    message: str
+
+
+def _illegal(moves: dict[str, tuple[str, ...]]) -> str:
+    legal = " OR ".join(
+        f"(OLD.state = '{source}' AND {one_of('NEW.state', targets)})" for source, targets in moves.items()
+    )
+    return f"NEW.state <> OLD.state AND NOT ({legal})"
+
+
+def _caps(cutoff: str) -> str:
+    same_card = "{t}.card_fingerprint = NEW.card_fingerprint AND {t}.account_id = NEW.account_id"
+    same_key = (
+        same_card + " AND (r.keyed_by = 'fingerprint' OR ({t}.amount_minor = NEW.amount_minor"
+        " AND {t}.currency = NEW.currency))"
+    )
+    return (
+        "NEW.card_fingerprint IS NOT NULL AND EXISTS (SELECT 1 FROM cap_rule r"
+        " WHERE (r.network = 'any' OR r.network = NEW.card_brand) AND r.keyed_by <> 'customer'"
+        " AND r.valid_from <= NEW.prepared_at"
+        " AND (r.valid_until IS NULL OR r.valid_until > NEW.prepared_at) AND r.max_attempts <="
+        f" (SELECT count(*) FROM network_attempt w WHERE {same_key.format(t='w')}"
+        f" AND w.declined AND w.at > {cutoff})"
+        f" + (SELECT count(*) FROM attempt a WHERE {same_key.format(t='a')}"
+        f" AND {one_of('a.state', UNRESOLVED)} AND a.prepared_at > {cutoff}))"
+    )
+
+
+def rules(dialect: str) -> list[Rule]:
+    """Every rule, with the date arithmetic of `dialect` ('sqlite' or 'postgresql')."""
+    cutoff = (
+        "strftime('%Y-%m-%dT%H:%M:%f', NEW.prepared_at, '-' || r.window_hours || ' hours') || '000Z'"
+        if dialect == "sqlite"
+        else "NEW.prepared_at - make_interval(hours => r.window_hours)"
+    )
+    paused = "EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', NEW.account_id) AND NOT c.{flag})"
+    charging_off = f"NEW.state = 'calling' AND {paused.format(flag='charging_enabled')}"
+    suppressed = (
+        "NEW.state = 'sending' AND OLD.state <> 'sending' AND EXISTS"
+        " (SELECT 1 FROM suppression s WHERE s.address_hmac = NEW.address_hmac)"
+    )
+    mailing_off = (
+        f"NEW.state = 'sending' AND OLD.state <> 'sending' AND {paused.format(flag='mailing_enabled')}"
+    )
+    frozen = (
+        "NEW.params <> OLD.params OR NEW.params_sha256 <> OLD.params_sha256 OR NEW.fence < OLD.fence"
+        " OR NEW.idempotency_key <> OLD.idempotency_key OR NEW.object_id <> OLD.object_id"
+        " OR NEW.operation <> OLD.operation OR NEW.api_version <> OLD.api_version"
+        " OR NEW.case_id <> OLD.case_id OR NEW.n <> OLD.n"
+    )
+    born = "NEW.state <> 'prepared'"
+    return [
+        Rule("attempt_moves", "attempt", "UPDATE", _illegal(ATTEMPT_MOVES), "illegal attempt transition"),
+        Rule("attempt_born", "attempt", "INSERT", born, "an attempt starts as prepared"),
+        Rule("attempt_frozen", "attempt", "UPDATE", frozen, "what an attempt sends is frozen"),
+        Rule("attempt_kept", "attempt", "DELETE", "1 = 1", "an attempt is never deleted"),
+        Rule("attempt_switch", "attempt", "UPDATE", charging_off, "charging is paused"),
+        Rule("attempt_caps", "attempt", "INSERT", _caps(cutoff), "attempt cap reached"),
+        Rule("case_moves", "recovery_case", "UPDATE", _illegal(CASE_MOVES), "illegal case transition"),
+        Rule("case_kept", "recovery_case", "DELETE", "1 = 1", "a case is never deleted"),
+        Rule("message_switch", "message", "UPDATE", mailing_off, "mailing is paused"),
+        Rule("message_suppressed", "message", "UPDATE", suppressed, "address is suppressed"),
+        Rule("event_kept", "case_event", "DELETE", "1 = 1", "case events are append-only"),
+        Rule("event_frozen", "case_event", "UPDATE", "1 = 1", "case events are append-only"),
+    ]
+
+
+def statements(dialect: str) -> list[str]:
+    """The DDL of every rule, in order."""
+    made: list[str] = []
+    for rule in rules(dialect):
+        name = f"tinko_{rule.name}"
+        if dialect == "sqlite":
+            made.append(
+                f"CREATE TRIGGER {name} BEFORE {rule.event} ON {rule.table} WHEN {rule.condition}"
+                f" BEGIN SELECT RAISE(ABORT, 'tinko: {rule.message}'); END"
+            )
+            continue
+        row = "OLD" if rule.event == "DELETE" else "NEW"
+        made.append(
+            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" IF {rule.condition} THEN RAISE EXCEPTION 'tinko: {rule.message}'"
+            f" USING ERRCODE = '23514'; END IF; RETURN {row}; END $$"
+        )
+        made.append(
+            f"CREATE TRIGGER {name} BEFORE {rule.event} ON {rule.table}"
+            f" FOR EACH ROW EXECUTE FUNCTION {name}()"
+        )
+    return made

@@ -80,8 +80,10 @@ class StripeActions(Protocol):
         ...
 
     def renew(self, subscription: str, stripe_retries: bool) -> str:
-        """Bill one period: invoice, intent and first charge; with `stripe_retries` a failure sets
-        `next_payment_attempt` and Stripe's own retries happen. Returns the invoice's id."""
+        """Bill one period: invoice, intent and first charge; returns the invoice's id.
+
+        With `stripe_retries` a failure sets `next_payment_attempt`, and Stripe's own retries happen.
+        """
         ...
 
     def charge_one_off(

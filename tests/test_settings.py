@@ -1,0 +1,76 @@
+"""Settings: what is refused for safety, and that errors name the variable."""
+
+from pathlib import Path
+
+import pytest
+
+from tinko_pipelines.errors import SettingsError
+from tinko_pipelines.settings import SANDBOX_KEY, STRIPE_API_BASE, Settings, load_settings
+
+LOCAL = "http://127.0.0.1:12111"
+LIVE = "sk_" + "live_" + "0" * 8
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "STRIPE_SECRET_KEY",
+        "TINKO_STRIPE_API_BASE",
+        "TINKO_CHARGING",
+        "TINKO_STATE",
+        "TINKO_CLOCK",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_defaults_are_harmless() -> None:
+    settings = load_settings()
+    assert settings.stripe_api_base == STRIPE_API_BASE
+    assert settings.state == Path(".tinko").absolute()
+    with pytest.raises(SettingsError, match="STRIPE_SECRET_KEY"):
+        _ = settings.key
+
+
+def test_a_live_key_needs_leave() -> None:
+    with pytest.raises(SettingsError, match="TINKO_ALLOW_LIVE"):
+        load_settings(stripe_secret_key=LIVE).guard()
+    load_settings(stripe_secret_key=LIVE, allow_live=True).guard()
+
+
+def test_a_live_key_never_goes_to_a_stand_in() -> None:
+    with pytest.raises(SettingsError, match="never sent"):
+        load_settings(stripe_secret_key=LIVE, allow_live=True, stripe_api_base=LOCAL).guard()
+
+
+def test_charging_is_a_dry_run_outside_the_sandbox() -> None:
+    test_key = load_settings(stripe_secret_key="sk_test_" + "x" * 8)
+    assert not test_key.charges_for_real
+    assert not test_key.mails_for_real
+    sandbox = load_settings(stripe_api_base=LOCAL)
+    assert sandbox.key == SANDBOX_KEY
+    assert sandbox.charges_for_real
+    assert sandbox.mails_for_real
+    assert not load_settings(stripe_api_base=LOCAL, charging="dry_run").charges_for_real
+
+
+def test_the_sandbox_clock_needs_a_sandbox() -> None:
+    with pytest.raises(SettingsError, match="TINKO_CLOCK"):
+        load_settings(clock="sandbox").guard()
+
+
+def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINKO_CHARGING", "maybe")
+    with pytest.raises(SettingsError, match="TINKO_CHARGING"):
+        load_settings()
+
+
+def test_the_key_is_not_shown() -> None:
+    assert "sk_test_hidden" not in repr(load_settings(stripe_secret_key="sk_test_hidden"))
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        variable = "STRIPE_SECRET_KEY" if alias else f"TINKO_{name.upper()}"
+        assert f"`{variable}`" in readme, f"{variable} is not in the README"

@@ -157,6 +157,10 @@ class Settings(BaseSettings):
 
     def guard(self) -> None:
         """Refuse what is unsafe: a live key without leave, or a live key against a stand-in."""
+        if self.clock == "sandbox" and not self.is_loopback:
+            raise SettingsError(
+                "TINKO_CLOCK=sandbox needs TINKO_STRIPE_API_BASE to be a sandbox on this machine"
+            )
         if self.livemode and not self.allow_live:
             raise SettingsError(
                 "STRIPE_SECRET_KEY is a live key: it moves real money. Set TINKO_ALLOW_LIVE=1 to allow it, "
@@ -165,10 +169,6 @@ class Settings(BaseSettings):
         if self.livemode and self.stripe_api_base != STRIPE_API_BASE:
             raise SettingsError(
                 f"a live key is never sent to {self.stripe_api_base}: unset TINKO_STRIPE_API_BASE"
-            )
-        if self.clock == "sandbox" and not self.is_loopback:
-            raise SettingsError(
-                "TINKO_CLOCK=sandbox needs TINKO_STRIPE_API_BASE to be a sandbox on this machine"
             )
 
 

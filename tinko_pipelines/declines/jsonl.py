@@ -1,0 +1,35 @@
+"""JSON lines of declines in, JSON lines of verdicts out. A bad line is answered with an error and does not stop it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import date
+
+from tinko_pipelines.declines.classify import Predictor, classify
+from tinko_pipelines.declines.records import Decline
+
+
+def classify_lines(lines: Iterable[str], on: date, text_model: Predictor | None = None) -> Iterator[str]:
+    """One line out for each line in that is not blank: a verdict, or `{"error": ...}` naming the line."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield json.dumps(_answer(number, line, on, text_model))
+
+
+def _answer(number: int, line: str, on: date, text_model: Predictor | None) -> dict[str, object]:
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return {"error": f"line {number} is not JSON; write one object per line"}
+    if not isinstance(values, dict):
+        return {"error": f"line {number} is not a JSON object; write one object per line"}
+    verdict = classify(Decline.of(values), on, text_model)
+    return {
+        "category": verdict.category,
+        "move": verdict.move,
+        "reason": verdict.reason,
+        "source": verdict.source,
+        "confidence": round(verdict.confidence, 4),
+        "retry_same_card": verdict.retry_same_card,
+    }

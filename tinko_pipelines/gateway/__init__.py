@@ -1,0 +1,1 @@
+"""The way to Stripe, and the only package that may import its SDK."""

@@ -1,0 +1,22 @@
+"""The port through which the domain reaches Stripe; adapters live beside it and in the tests."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from tinko_pipelines.gateway.records import Answer
+
+
+class Gateway(Protocol):
+    """Single objects of one account. Neither method raises for an HTTP answer or a transport fault."""
+
+    account_id: str
+    livemode: bool
+    api_version: str
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+        """Read one object or one list."""
+        ...
+
+    def post(self, path: str, params: Mapping[str, Any], idempotency_key: str, api_version: str) -> Answer:
+        """Write, once, under a key of ours; never repeated by the adapter."""
+        ...

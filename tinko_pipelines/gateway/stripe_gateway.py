@@ -1,0 +1,101 @@
+"""The Gateway over Stripe's own SDK: raw requests, no retries, our keys, a pinned version."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import stripe
+
+from tinko_pipelines.gateway.governor import Governor
+from tinko_pipelines.gateway.records import Answer
+
+API_VERSION = "2026-10-28.endive"
+
+
+class StripeGateway:
+    """One account through one key. Shared by threads; the SDK keeps one HTTP session for each."""
+
+    def __init__(
+        self,
+        key: str,
+        api_base: str,
+        account_id: str,
+        connected_account: str | None = None,
+        timeout_seconds: float = 25,
+        rate: Governor | None = None,
+    ) -> None:
+        self.account_id = account_id
+        self.livemode = key.startswith(("sk_live_", "rk_live_"))
+        self.api_version = API_VERSION
+        self._rate = rate
+        self._client = stripe.StripeClient(
+            key,
+            stripe_account=connected_account,
+            stripe_version=API_VERSION,
+            base_addresses={"api": api_base.rstrip("/")},
+            max_network_retries=0,
+            http_client=stripe.RequestsClient(timeout=timeout_seconds),
+        )
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+        """Read one object or one list."""
+        return self._request("get", path, dict(params or {}))
+
+    def post(self, path: str, params: Mapping[str, Any], idempotency_key: str, api_version: str) -> Answer:
+        """Write once under `idempotency_key`, speaking `api_version`."""
+        options = {"idempotency_key": idempotency_key, "stripe_version": api_version}
+        return self._request("post", path, {**params, **options})
+
+    def _request(self, method: str, path: str, params: dict[str, Any]) -> Answer:
+        if self._rate is not None:
+            self._rate.acquire()
+        try:
+            response = self._client.raw_request(method, path, max_network_retries=0, **params)
+        except stripe.APIConnectionError as error:
+            return Answer(None, transport_error=f"connection: {error.user_message or 'failed'}"[:300])
+        except stripe.StripeError as error:
+            return _refusal(error)
+        except Exception as error:  # a fault below the SDK says nothing about what Stripe did
+            return Answer(None, transport_error=f"{type(error).__name__}: {error}"[:300])
+        headers = _headers(response.headers)
+        body = response.data if isinstance(response.data, dict) else None
+        return Answer(
+            response.code,
+            body,
+            request_id=headers.get("request-id"),
+            replayed=headers.get("idempotent-replayed") == "true",
+        )
+
+
+def _headers(raw: Any) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in dict(raw or {}).items()}
+
+
+def _refusal(error: stripe.StripeError) -> Answer:
+    body = error.json_body if isinstance(error.json_body, dict) else None
+    if error.http_status is None or body is None or not isinstance(body.get("error"), dict):
+        if error.http_status is None or error.http_status < 400:
+            return Answer(None, transport_error="the answer could not be read")
+        return Answer(error.http_status, None, message="the answer could not be read")
+    detail = body["error"]
+    headers = _headers(error.headers)
+    return Answer(
+        error.http_status,
+        body,
+        error_type=detail.get("type"),
+        error_code=detail.get("code"),
+        decline_code=detail.get("decline_code"),
+        advice_code=detail.get("advice_code"),
+        network_advice_code=detail.get("network_advice_code"),
+        network_decline_code=detail.get("network_decline_code"),
+        message=detail.get("message"),
+        request_id=headers.get("request-id"),
+        replayed=headers.get("idempotent-replayed") == "true",
+        retry_after_seconds=_seconds(headers.get("retry-after")),
+    )
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return None if text is None else max(0.0, float(text))
+    except ValueError:
+        return None

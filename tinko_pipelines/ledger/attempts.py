@@ -1,0 +1,142 @@
+"""Claiming and changing attempts inside the caller's transaction; every later write carries the fence."""
+
+import hashlib
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select, text
+
+from tinko_pipelines.ledger import ids
+from tinko_pipelines.ledger.schema import UNRESOLVED, attempt, cap_rule, network_attempt
+from tinko_pipelines.ledger.store import Ledger
+
+
+def prepare(
+    ledger: Ledger,
+    connection: Connection,
+    case: dict[str, Any],
+    params: dict[str, Any],
+    *,
+    api_version: str,
+    owner: str,
+    at: datetime,
+    lease_seconds: float,
+) -> dict[str, Any]:
+    """Insert the case's next attempt, all that will be sent included; the row as stored."""
+    last = connection.execute(select(func.max(attempt.c.n)).where(attempt.c.case_id == case["id"])).scalar()
+    n = (last or 0) + 1
+    frozen = json.dumps(params, sort_keys=True, separators=(",", ":"))
+    identity = ids.attempt_id(case["id"], n)
+    row: dict[str, Any] = {
+        "id": identity,
+        "case_id": case["id"],
+        "n": n,
+        "idempotency_key": ids.idempotency_key(identity),
+        "account_id": case["account_id"],
+        "livemode": case["livemode"],
+        "amount_minor": case["amount_minor"],
+        "currency": case["currency"],
+        "operation": "invoice.pay" if case["debt_kind"] == "invoice" else "payment_intent.confirm",
+        "object_id": case["live_object_id"],
+        "params": frozen,
+        "params_sha256": hashlib.sha256(frozen.encode()).hexdigest(),
+        "api_version": api_version,
+        "card_fingerprint": case["card_fingerprint"],
+        "card_brand": case["card_brand"],
+        "state": "prepared",
+        "fence": 1,
+        "owner": owner,
+        "lease_until": ledger.database_now(connection) + timedelta(seconds=lease_seconds),
+        "prepared_at": at,
+        "poll_count": 0,
+        "called_at": None,
+        "executed": False,
+    }
+    connection.execute(attempt.insert().values(**row))
+    return row
+
+
+def update(connection: Connection, row: dict[str, Any], **values: Any) -> bool:
+    """Write `values` if the fence is still ours; False when somebody else has taken the attempt over."""
+    done = connection.execute(
+        attempt.update()
+        .where(attempt.c.id == row["id"], attempt.c.fence == row["fence"], attempt.c.state == row["state"])
+        .values(**values)
+    )
+    return done.rowcount == 1
+
+
+def claim(
+    ledger: Ledger, connection: Connection, attempt_id: str, owner: str, lease_seconds: float
+) -> dict[str, Any] | None:
+    """Take over an unresolved attempt whose lease has lapsed; None when it is not to be had."""
+    present = ledger.database_now(connection)
+    found = connection.execute(
+        attempt.update()
+        .where(
+            attempt.c.id == attempt_id,
+            attempt.c.state.in_(UNRESOLVED),
+            (attempt.c.lease_until.is_(None)) | (attempt.c.lease_until <= present),
+        )
+        .values(
+            fence=attempt.c.fence + 1, owner=owner, lease_until=present + timedelta(seconds=lease_seconds)
+        )
+        .returning(attempt)
+    ).mappings()
+    row = found.first()
+    return dict(row) if row is not None else None
+
+
+def lock_card(ledger: Ledger, connection: Connection, fingerprint: str | None) -> None:
+    """Let one transaction at a time count and use up a card's caps; SQLite has one writer anyway."""
+    if fingerprint and ledger.dialect == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:card))"), {"card": fingerprint})
+
+
+def cap_reached(
+    connection: Connection, case: dict[str, Any], at: datetime
+) -> tuple[str, str, datetime] | None:
+    """The rule that forbids an attempt now, its subject and when it lets one through; None when free."""
+    card = case["card_fingerprint"]
+    if not card:
+        return None
+    worst: tuple[str, str, datetime] | None = None
+    for rule in connection.execute(select(cap_rule)).mappings():
+        current = rule["valid_from"] <= at and (rule["valid_until"] is None or rule["valid_until"] > at)
+        if (
+            not current
+            or rule["network"] not in ("any", case["card_brand"])
+            or rule["keyed_by"] == "customer"
+        ):
+            continue
+        window = timedelta(hours=rule["window_hours"])
+        times = _counted(connection, case, at - window, rule["keyed_by"] == "fingerprint_amount")
+        if len(times) < rule["max_attempts"]:
+            continue
+        free_at = times[len(times) - rule["max_attempts"]] + window
+        if worst is None or free_at > worst[2]:
+            worst = (rule["rule"], card, free_at)
+    return worst
+
+
+def _counted(
+    connection: Connection, case: dict[str, Any], after: datetime, by_amount: bool
+) -> list[datetime]:
+    seen = select(network_attempt.c.at).where(
+        network_attempt.c.account_id == case["account_id"],
+        network_attempt.c.card_fingerprint == case["card_fingerprint"],
+        network_attempt.c.declined,
+        network_attempt.c.at > after,
+    )
+    ours = select(attempt.c.prepared_at).where(
+        attempt.c.account_id == case["account_id"],
+        attempt.c.card_fingerprint == case["card_fingerprint"],
+        attempt.c.state.in_(UNRESOLVED),
+        attempt.c.prepared_at > after,
+    )
+    if by_amount:
+        amount, currency = case["amount_minor"], case["currency"]
+        seen = seen.where(network_attempt.c.amount_minor == amount, network_attempt.c.currency == currency)
+        ours = ours.where(attempt.c.amount_minor == amount, attempt.c.currency == currency)
+    return sorted([*connection.execute(seen).scalars(), *connection.execute(ours).scalars()])

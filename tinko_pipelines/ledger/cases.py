@@ -1,0 +1,68 @@
+"""Changing a case inside the caller's transaction; every change of state leaves one event."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from tinko_pipelines.ledger.schema import case_event, message, recovery_case
+
+CLOSED = ("recovered", "paid_elsewhere", "exhausted", "cancelled", "not_ours")
+DETAIL_LIMIT_CHARACTERS = 500
+
+
+def record(
+    connection: Connection,
+    case: dict[str, Any],
+    at: datetime,
+    actor: str,
+    kind: str,
+    *,
+    to_state: str | None = None,
+    attempt_id: str | None = None,
+    detail: str | None = None,
+) -> None:
+    """Append one event to the case's history."""
+    connection.execute(
+        case_event.insert().values(
+            case_id=case["id"],
+            account_id=case["account_id"],
+            at=at,
+            actor=actor,
+            kind=kind,
+            from_state=case["state"] if to_state else None,
+            to_state=to_state,
+            attempt_id=attempt_id,
+            detail=(detail or "")[:DETAIL_LIMIT_CHARACTERS] or None,
+        )
+    )
+
+
+def change(connection: Connection, case: dict[str, Any], at: datetime, **values: Any) -> None:
+    """Update columns of the case and count its version up."""
+    connection.execute(
+        recovery_case.update()
+        .where(recovery_case.c.id == case["id"])
+        .values(version=recovery_case.c.version + 1, updated_at=at, **values)
+    )
+
+
+def close(
+    connection: Connection,
+    case: dict[str, Any],
+    state: str,
+    reason: str,
+    at: datetime,
+    actor: str,
+    attempt_id: str | None = None,
+    **values: Any,
+) -> None:
+    """Move the case to `state` (an end, or a person), drop its unsent mail and record why."""
+    closed_at = at if state in CLOSED else None
+    change(connection, case, at, state=state, state_reason=reason, due_at=None, closed_at=closed_at, **values)
+    connection.execute(
+        message.update()
+        .where(message.c.case_id == case["id"], message.c.state == "scheduled")
+        .values(state="dropped", drop_reason=f"case {state}: {reason}"[:200])
+    )
+    record(connection, case, at, actor, "closed", to_state=state, attempt_id=attempt_id, detail=reason)

@@ -1,0 +1,112 @@
+"""The closed table of what Stripe's answer to a charge means. Anything not in it is `unknown`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tinko_pipelines.gateway.records import Answer
+
+NEVER_AGAIN_ADVICE = frozenset({"03", "21"})
+NEVER_AGAIN_CODES = frozenset(
+    """authentication_required card_not_supported expired_card fraudulent incorrect_number invalid_account
+    invalid_expiry_month invalid_expiry_year invalid_number lost_card merchant_blacklist new_account_information_available
+    pickup_card restricted_card revocation_of_all_authorizations revocation_of_authorization
+    security_violation stolen_card stop_payment_order transaction_not_allowed incorrect_cvc invalid_cvc incorrect_zip
+    """.split()
+)
+ADVICE_WAIT_HOURS = {"24": 1, "25": 24, "26": 48, "27": 96, "28": 144, "29": 192, "30": 240}
+"""Waiting times that a Mastercard advice code names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an attempt: its next state, and what Stripe said about it."""
+
+    state: str
+    answer: str
+    executed: bool = False
+    http_status: int | None = None
+    request_id: str | None = None
+    charge_id: str | None = None
+    decline_code: str | None = None
+    advice_code: str | None = None
+    network_decline_code: str | None = None
+    network_advice_code: str | None = None
+    detail: str | None = None
+
+    @property
+    def never_again(self) -> bool:
+        """Whether this card may not be tried again for this debt."""
+        return (
+            self.advice_code in ("do_not_try_again", "confirm_card_data")
+            or self.network_advice_code in NEVER_AGAIN_ADVICE
+            or self.decline_code in NEVER_AGAIN_CODES
+        )
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, dict):
+        value = value.get("id")
+    return value if isinstance(value, str) else None
+
+
+def interpret(answer: Answer) -> Outcome:
+    """Read the answer to `invoice.pay` or `payment_intent.confirm`."""
+    status = answer.http_status
+    common: dict[str, Any] = {"http_status": status, "request_id": answer.request_id}
+    if status is None:
+        return Outcome("unknown", "transport", detail=answer.transport_error, **common)
+    if answer.ok:
+        return _accepted(answer.body or {}, common)
+    if status == 402 and answer.error_type == "card_error":
+        return _declined(answer, common)
+    if status in (401, 403):
+        return Outcome("abandoned", "key_refused", detail=answer.message, **common)
+    named = {400: "look", 404: "gone", 409: "conflict", 429: "rate_limited"}
+    kind = "idempotency_error" if answer.error_type == "idempotency_error" else named.get(status)
+    detail = answer.message or answer.error_code
+    return Outcome("unknown", kind or ("server_error" if status >= 500 else "other"), detail=detail, **common)
+
+
+def _accepted(body: dict[str, Any], common: dict[str, Any]) -> Outcome:
+    kind, status = body.get("object"), body.get("status")
+    charge = _text(body.get("latest_charge"))
+    if (kind, status) in (("payment_intent", "succeeded"), ("invoice", "paid")):
+        return Outcome("succeeded", "succeeded", executed=True, charge_id=charge, **common)
+    if kind == "payment_intent" and status in ("processing", "requires_action"):
+        return Outcome(str(status), str(status), executed=True, charge_id=charge, **common)
+    return Outcome("unknown", "unexpected_body", detail=f"{kind} {status}"[:100], **common)
+
+
+def _declined(answer: Answer, common: dict[str, Any]) -> Outcome:
+    error = (answer.body or {}).get("error") or {}
+    return Outcome(
+        "declined",
+        "declined",
+        executed=True,
+        charge_id=_text(error.get("charge")),
+        decline_code=answer.decline_code or answer.error_code,
+        advice_code=answer.advice_code,
+        network_decline_code=answer.network_decline_code,
+        network_advice_code=answer.network_advice_code,
+        detail=answer.message,
+        **common,
+    )
+
+
+def from_charge(charge: dict[str, Any]) -> Outcome:
+    """Read the outcome off the charge an attempt made, found by a later GET."""
+    outcome = charge.get("outcome") or {}
+    state = {"succeeded": "succeeded", "pending": "processing", "failed": "declined"}.get(
+        str(charge.get("status")), "unknown"
+    )
+    return Outcome(
+        state,
+        f"found_{state}",
+        executed=True,
+        charge_id=_text(charge.get("id")),
+        decline_code=(outcome.get("reason") or charge.get("failure_code")) if state == "declined" else None,
+        advice_code=outcome.get("advice_code"),
+        network_decline_code=outcome.get("network_decline_code"),
+        network_advice_code=outcome.get("network_advice_code"),
+        detail=charge.get("failure_message"),
+    )

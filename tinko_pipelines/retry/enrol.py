@@ -1,0 +1,304 @@
+"""From failed payments with verdicts to cases with plans. Idempotent: the same table twice changes nothing."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import Connection, func, select
+
+from tinko_pipelines.ledger import cases, ids
+from tinko_pipelines.ledger.schema import (
+    BLOCKING,
+    OPEN_CASE_STATES,
+    attempt,
+    cap_rule,
+    message,
+    network_attempt,
+    recovery_case,
+)
+from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.retry.gate import Gate, gate, settled_as, too_old
+from tinko_pipelines.retry.policy import Policy, template_for
+
+ACTOR = "enrol"
+_CHUNK = 400
+_COPIED = (
+    "account_id livemode debt_kind debt_id invoice_id payment_intent_id first_charge_id subscription_id"
+    " customer_id payment_method_id payment_method_type card_brand card_country amount_minor currency"
+    " category first_failed_at"
+).split()
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolResult:
+    """How many cases were opened, replanned, closed or left as they were, and how many rows were skipped."""
+
+    created: int = 0
+    replanned: int = 0
+    closed: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    messages: int = 0
+
+    def counts(self) -> dict[str, int]:
+        """The numbers by name."""
+        return asdict(self)
+
+
+def enrol(ledger: Ledger, failed: pa.Table, *, now: datetime, policy: Policy) -> EnrolResult:
+    """Open a case per debt still owed, replan those that changed, close those settled meanwhile."""
+    tally: Counter[str] = Counter()
+    seed_caps(ledger, policy)
+    rows = failed.to_pylist()[: policy.max_cases]
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        wanted = [ids.case_id(row["account_id"], row["debt_id"]) for row in chunk]
+        with ledger.write() as connection:
+            statement = select(recovery_case).where(recovery_case.c.id.in_(wanted))
+            if ledger.dialect == "postgresql":
+                statement = statement.with_for_update()
+            known = {row["id"]: dict(row) for row in connection.execute(statement).mappings()}
+            for identity, row in zip(wanted, chunk, strict=True):
+                case = known.get(identity)
+                if case is None:
+                    tally[_open(connection, identity, row, now, policy, tally)] += 1
+                else:
+                    tally[_revise(connection, case, row, now, policy)] += 1
+    return EnrolResult(**tally)
+
+
+def seed_caps(ledger: Ledger, policy: Policy) -> None:
+    """Bring the cap rules in line with the settings and the networks' published limits."""
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    rules = (
+        ("tinko_card_30d", "any", "fingerprint", policy.card_attempts_30d, 720),
+        ("tinko_card_24h", "any", "fingerprint", policy.card_attempts_24h, 24),
+        ("visa_30d", "visa", "fingerprint_amount", 15, 720),
+        ("mastercard_24h", "mastercard", "fingerprint_amount", 10, 24),
+        ("mastercard_30d", "mastercard", "fingerprint_amount", 35, 720),
+    )
+    with ledger.write() as connection:
+        have = dict(connection.execute(select(cap_rule.c.rule, cap_rule.c.max_attempts)).tuples().all())
+        for rule, network, keyed_by, most, hours in rules:
+            if rule not in have:
+                connection.execute(
+                    cap_rule.insert().values(
+                        rule=rule,
+                        network=network,
+                        keyed_by=keyed_by,
+                        max_attempts=most,
+                        window_hours=hours,
+                        valid_from=since,
+                    )
+                )
+            elif have[rule] != most and rule.startswith("tinko_"):
+                connection.execute(cap_rule.update().where(cap_rule.c.rule == rule).values(max_attempts=most))
+
+
+def _open(
+    connection: Connection,
+    identity: str,
+    row: dict[str, Any],
+    now: datetime,
+    policy: Policy,
+    tally: Counter[str],
+) -> str:
+    if settled_as(row) or too_old(row, now, policy) or row["amount_minor"] <= 0:
+        return "skipped"
+    passed = gate(row, policy)
+    times = (
+        policy.retry_times(identity, str(row["category"]), row["last_failed_at"], now, row.get("wait_hours"))
+        if passed.retry
+        else []
+    )
+    mails = [] if passed.close_as else policy.message_times(passed.move, row["first_failed_at"], now)
+    ends_at = max([*times, *mails, now]) + timedelta(days=policy.tail_days)
+    case = _case_row(identity, row, passed, times, mails, ends_at, now, policy)
+    connection.execute(recovery_case.insert().values(**case))
+    cases.record(
+        connection,
+        {**case, "state": None},
+        now,
+        ACTOR,
+        "opened",
+        to_state=case["state"],
+        detail=passed.reason,
+    )
+    template = template_for(passed.move, str(row["category"]))
+    if mails:
+        connection.execute(
+            message.insert(),
+            [_message_row(case, step, template, due) for step, due in enumerate(mails, start=1)],
+        )
+    tally["messages"] += len(mails)
+    return "created"
+
+
+def _case_row(
+    identity: str,
+    row: dict[str, Any],
+    passed: Gate,
+    times: list[datetime],
+    mails: list[datetime],
+    ends_at: datetime,
+    now: datetime,
+    policy: Policy,
+) -> dict[str, Any]:
+    live = row["debt_id"] if row["debt_kind"] != "payment_intent" else row["payment_intent_id"]
+    final = passed.close_as is not None
+    return {
+        **{name: row.get(name) for name in _COPIED},
+        "id": identity,
+        "live_object_id": live or row["debt_id"],
+        "card_fingerprint": row.get("card_fingerprint") or row.get("payment_method_id"),
+        "state": passed.close_as or "open",
+        "state_reason": passed.reason,
+        "move": passed.move,
+        "verdict_rule": row.get("rule"),
+        "verdict_reason": row.get("reason"),
+        "verdict_source": row.get("source"),
+        "verdict_confidence": row.get("confidence"),
+        "decline_code": row.get("code"),
+        "policy_version": policy.version,
+        "plan": plan_text(times, mails),
+        "plan_ends_at": ends_at,
+        "due_at": None if final else (times[0] if times else ends_at),
+        "max_attempts": len(times),
+        "executed_attempts": 0,
+        "locale": row.get("preferred_locale"),
+        "version": 1,
+        "created_at": now,
+        "updated_at": now,
+        "closed_at": now if final and passed.close_as != "needs_human" else None,
+    }
+
+
+def _message_row(case: dict[str, Any], step: int, template: str, due: datetime) -> dict[str, Any]:
+    identity = ids.message_id(case["id"], step)
+    return {
+        "id": identity,
+        "case_id": case["id"],
+        "account_id": case["account_id"],
+        "livemode": case["livemode"],
+        "step": step,
+        "kind": "dunning",
+        "template": template,
+        "locale": case["locale"],
+        "state": "scheduled",
+        "due_at": due,
+    }
+
+
+def plan_text(retries: list[datetime], messages: list[datetime]) -> str:
+    """The plan as it is stored: JSON with ISO moments."""
+    return json.dumps(
+        {
+            "retries": [moment.isoformat() for moment in retries],
+            "messages": [moment.isoformat() for moment in messages],
+            "max_attempts": len(retries),
+        }
+    )
+
+
+def _revise(
+    connection: Connection, case: dict[str, Any], row: dict[str, Any], now: datetime, policy: Policy
+) -> str:
+    if case["state"] not in (*OPEN_CASE_STATES, "needs_human"):
+        return "unchanged"
+    blocked = connection.execute(
+        select(attempt.c.id).where(attempt.c.case_id == case["id"], attempt.c.state.in_(BLOCKING))
+    ).first()
+    if blocked:
+        return "unchanged"
+    settled = settled_as(row)
+    if settled:
+        cases.close(connection, case, settled[0], settled[1], now, ACTOR)
+        return "closed"
+    if case["state"] == "needs_human":
+        return "unchanged"
+    passed = gate(row, policy)
+    new_card = row.get("payment_method_id") != case["payment_method_id"] and passed.retry
+    stripe_done = case["move"] == "wait_stripe" and passed.move != "wait_stripe" and passed.retry
+    if not (new_card or stripe_done):
+        return "unchanged"
+    return _replan(connection, case, row, now, policy, new_card=new_card)
+
+
+def _replan(
+    connection: Connection,
+    case: dict[str, Any],
+    row: dict[str, Any],
+    now: datetime,
+    policy: Policy,
+    *,
+    new_card: bool,
+) -> str:
+    times = policy.retry_times(
+        case["id"], str(row["category"]), row["last_failed_at"], now, row.get("wait_hours")
+    )
+    if new_card:
+        times = [now, *times[:2]]
+    mails = [datetime.fromisoformat(text) for text in json.loads(case["plan"])["messages"]]
+    ends_at = max(times[-1] + timedelta(days=policy.tail_days), case["plan_ends_at"])
+    cases.change(
+        connection,
+        case,
+        now,
+        payment_method_id=row.get("payment_method_id"),
+        payment_method_type=row.get("payment_method_type"),
+        card_fingerprint=row.get("card_fingerprint") or row.get("payment_method_id"),
+        card_brand=row.get("card_brand"),
+        card_country=row.get("card_country"),
+        move="retry" if case["move"] == "wait_stripe" else case["move"],
+        plan=plan_text(times, mails),
+        plan_ends_at=ends_at,
+        due_at=times[0],
+        max_attempts=min(20, case["executed_attempts"] + len(times)),
+    )
+    reason = "another card is on file" if new_card else "Stripe has stopped retrying"
+    cases.record(connection, case, now, ACTOR, "replanned", detail=reason)
+    return "replanned"
+
+
+def mirror_charges(ledger: Ledger, charges: pa.Table) -> int:
+    """Note every card attempt Stripe has seen, for the caps; rows written."""
+    table = charges.filter(pc.equal(charges["payment_method_type"], "card")) if charges.num_rows else charges
+    with ledger.read() as connection:
+        total = connection.execute(select(func.count()).select_from(network_attempt)).scalar_one()
+        known = set(connection.execute(select(network_attempt.c.charge_id)).scalars()) if total else set()
+    names = "id account_id livemode card_fingerprint payment_method_id card_brand amount_minor currency created_at status outcome_network_status".split()
+    fresh = [
+        {
+            "charge_id": row["id"],
+            "account_id": row["account_id"],
+            "livemode": row["livemode"],
+            "card_fingerprint": row["card_fingerprint"] or row["payment_method_id"],
+            "card_brand": row["card_brand"],
+            "amount_minor": row["amount_minor"],
+            "currency": row["currency"],
+            "at": row["created_at"],
+            "declined": row["status"] == "failed" and row["outcome_network_status"] != "not_sent_to_network",
+            "ours": False,
+        }
+        for row in table.select(names).to_pylist()
+        if row["id"] not in known
+    ]
+    for start in range(0, len(fresh), 2000):
+        with ledger.write() as connection:
+            insert = _insert_ignoring(ledger.dialect)
+            connection.execute(insert, fresh[start : start + 2000])
+    return len(fresh)
+
+
+def _insert_ignoring(dialect: str) -> Any:
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+        return pg_insert(network_attempt).on_conflict_do_nothing()
+    from sqlalchemy.dialects.sqlite import insert as lite_insert
+
+    return lite_insert(network_attempt).on_conflict_do_nothing()

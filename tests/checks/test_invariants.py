@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tinko_pipelines.checks import run_invariants
+from tinko_pipelines.checks.invariants import INVARIANTS
+from tinko_pipelines.checks.run import LAKE_COLUMNS
+from tinko_pipelines.errors import StoreError
+from tinko_pipelines.ledger.export import export
+from tinko_pipelines.ledger.store import Ledger
+
+NOW = datetime(2026, 9, 20, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def attempt(n: int, **values: Any) -> dict[str, Any]:
+    at = NOW - (10 - n) * HOUR * 24
+    row = {
+        "id": f"a{n}",
+        "case_id": "c1",
+        "n": n,
+        "idempotency_key": f"tinko:v1:a{n}",
+        "account_id": "default",
+    }
+    row |= {"livemode": False, "amount_minor": 100, "currency": "usd", "object_id": "pi_1", "params": "{}"}
+    row |= {
+        "params_sha256": hashlib.sha256(b"{}").hexdigest(),
+        "card_fingerprint": "f1",
+        "card_brand": "visa",
+    }
+    row |= {"state": "declined", "fence": 1, "prepared_at": at, "called_at": at, "settled_at": at + HOUR}
+    return row | {"charge_id": f"ch_{n}"} | values
+
+
+def charge(name: str, at: datetime, **values: Any) -> dict[str, Any]:
+    row = {"id": name, "account_id": "default", "livemode": False, "created_at": at, "fetched_at": NOW}
+    row |= {"amount_minor": 100, "currency": "usd", "status": "succeeded", "refunded": False}
+    return row | {"payment_intent_id": "pi_1"} | values
+
+
+def seen(name: str, at: datetime, *, ours: bool) -> dict[str, Any]:
+    row = {
+        "charge_id": name,
+        "account_id": "default",
+        "card_fingerprint": "f1",
+        "card_brand": "visa",
+        "at": at,
+    }
+    return row | {"amount_minor": 100, "currency": "usd", "declined": True, "ours": ours}
+
+
+def mail(name: str, **values: Any) -> dict[str, Any]:
+    row = {
+        "id": name,
+        "case_id": "c1",
+        "account_id": "default",
+        "step": 1,
+        "kind": "dunning",
+        "state": "sent",
+    }
+    return (
+        row | {"due_at": NOW - 50 * HOUR, "claimed_at": NOW - 50 * HOUR, "message_id_header": name} | values
+    )
+
+
+def clean() -> Rows:
+    case = {
+        "id": "c1",
+        "account_id": "default",
+        "livemode": False,
+        "debt_id": "pi_1",
+        "live_object_id": "pi_1",
+    }
+    case |= {"amount_minor": 100, "currency": "usd", "state": "open", "due_at": NOW + HOUR}
+    case |= {"plan_ends_at": NOW + 100 * HOUR}
+    cap = {"rule": "r", "network": "visa", "keyed_by": "fingerprint", "max_attempts": 2, "window_hours": 24}
+    return {
+        "control": [
+            {"scope": "global", "charging_enabled": True, "mailing_enabled": True, "changed_at": NOW}
+        ],
+        "recovery_case": [case],
+        "attempt": [attempt(1), attempt(2)],
+        "charges": [charge("ch_1", NOW - 216 * HOUR, status="failed")],
+        "payment_intents": [{"id": "pi_1", "account_id": "default", "metadata": '{"tinko_attempt": "a1"}'}],
+        "message": [mail("m1")],
+        "case_event": [{"id": 1, "case_id": "c1", "to_state": "open"}],
+        "webhook_event": [{"event_id": "e1", "received_at": NOW - HOUR, "processed_at": NOW}],
+        "network_attempt": [seen("ch_1", NOW - 2 * HOUR, ours=False), seen("ch_2", NOW - HOUR, ours=True)],
+        "cap_rule": [cap | {"valid_from": NOW - 900 * HOUR}],
+        "failed_payments": [
+            {
+                "account_id": "default",
+                "debt_id": "pi_1",
+                "status": "open",
+                "first_failed_at": NOW - 300 * HOUR,
+            }
+        ],
+    }
+
+
+PAID = [attempt(1), attempt(2, state="succeeded")]
+BREACHES: dict[str, Rows] = {
+    "one_success_per_case": {"attempt": [attempt(1, state="succeeded"), attempt(2, state="succeeded")]},
+    "one_payment_per_debt": {"charges": [charge("x", NOW - HOUR), charge("y", NOW - HOUR)]},
+    "success_is_the_same_at_stripe": {"attempt": PAID},
+    "no_confirm_without_attempt": {
+        "payment_intents": [{"id": "pi_1", "account_id": "default", "metadata": '{"tinko_attempt": "gone"}'}]
+    },
+    "one_key_and_one_hash_per_attempt": {"attempt": [attempt(1, params='{"amount": 5}')]},
+    "no_call_after_the_end_or_beside_another": {"attempt": [attempt(1, state="unknown"), attempt(2)]},
+    "no_call_after_payment_cancellation_or_dispute": {"charges": [charge("x", NOW - 250 * HOUR)]},
+    "charged_what_is_owed": {"attempt": [attempt(1, amount_minor=101)]},
+    "modes_never_mix": {"attempt": [attempt(1, livemode=True)]},
+    "caps_hold": {
+        "network_attempt": [seen(f"ch_{n}", NOW - (4 - n) * HOUR, ours=n == 3) for n in (1, 2, 3)],
+    },
+    "never_means_never": {"attempt": [attempt(1, decline_code="stolen_card"), attempt(2)]},
+    "pause_holds": {
+        "control": [
+            {
+                "scope": "global",
+                "charging_enabled": False,
+                "mailing_enabled": True,
+                "changed_at": NOW - 900 * HOUR,
+            }
+        ]
+    },
+    "calls_are_leased": {"attempt": [attempt(1, state="calling", owner=None)]},
+    "no_attempt_blocks_for_ever": {"attempt": [attempt(1, state="unknown")]},
+    "no_silence": {"recovery_case": [clean()["recovery_case"][0] | {"due_at": NOW - HOUR}]},
+    "every_failure_has_a_case": {"failed_payments": [clean()["failed_payments"][0] | {"debt_id": "pi_2"}]},
+    "webhooks_are_processed": {"webhook_event": [{"event_id": "e1", "received_at": NOW - HOUR}]},
+    "history_tells_the_present": {"case_event": [{"id": 1, "case_id": "c1", "to_state": "exhausted"}]},
+    "mail_is_sent_once_and_only_where_wanted": {"message": [mail("m1"), mail("m2")]},
+    "mail_is_not_left_lying": {"message": [mail("m1", state="scheduled")]},
+}
+
+
+@pytest.fixture(scope="module")
+def empty_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("empty")
+    ledger = Ledger.open(f"sqlite:///{folder / 'ledger.db'}")
+    ledger.migrate()
+    export(ledger, folder)
+    return folder
+
+
+def broken(empty: Path, root: Path, changes: Rows) -> dict[str, int]:
+    rows = clean() | changes
+    for path in empty.glob("*.parquet"):
+        schema = pq.read_schema(path)
+        pq.write_table(pa.Table.from_pylist(rows.get(path.stem, []), schema=schema), root / path.name)
+    kinds = {"VARCHAR": pa.string(), "BOOLEAN": pa.bool_(), "BIGINT": pa.int64()}
+    for name, columns in LAKE_COLUMNS.items():
+        pairs = [column.split() for column in columns.split(",")]
+        schema = pa.schema(
+            [(column, kinds.get(kind, pa.timestamp("us", tz="UTC"))) for column, kind in pairs]
+        )
+        folder = root / "derived" if name == "failed_payments" else root / "tables" / name
+        folder.mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(rows.get(name, []), schema=schema), folder / f"{name}.parquet")
+    results = run_invariants(root, root, NOW)
+    assert all(bool(result.sample) == bool(result.rows) for result in results)
+    return {result.name: result.rows for result in results if result.rows}
+
+
+def test_every_invariant_has_a_breach() -> None:
+    assert set(BREACHES) == {invariant.name for invariant in INVARIANTS}
+    assert len({invariant.number for invariant in INVARIANTS}) == len(INVARIANTS)
+
+
+def test_a_clean_ledger_breaks_none(empty_export: Path, tmp_path: Path) -> None:
+    assert broken(empty_export, tmp_path, {}) == {}
+
+
+def test_an_empty_ledger_without_a_lake_breaks_none(empty_export: Path, tmp_path: Path) -> None:
+    assert not [result for result in run_invariants(empty_export, tmp_path, NOW) if result.rows]
+
+
+@pytest.mark.parametrize("name", sorted(BREACHES))
+def test_each_breach_is_found(name: str, empty_export: Path, tmp_path: Path) -> None:
+    assert broken(empty_export, tmp_path, BREACHES[name]).get(name, 0) > 0
+
+
+def test_a_missing_export_is_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="export the ledger first"):
+        run_invariants(tmp_path, tmp_path, NOW)

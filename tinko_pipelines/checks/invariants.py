@@ -1,0 +1,197 @@
+"""The registry of invariants: each one query that finds nothing as long as all is well. Nothing executes here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+UNRESOLVED = "('prepared', 'calling', 'processing', 'requires_action', 'unknown')"
+OPEN_CASE = "('detected', 'planned', 'open')"
+NOW = "getvariable('now_at')"
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """A query whose every row is a breach; `number` is stable and shown to people."""
+
+    number: int
+    name: str
+    title: str
+    sql: str
+
+
+INVARIANTS: tuple[Invariant, ...] = (
+    Invariant(
+        1,
+        "one_success_per_case",
+        "A case has at most one successful attempt",
+        "SELECT case_id, count(*) AS n FROM attempt WHERE state = 'succeeded' GROUP BY case_id HAVING count(*) > 1",
+    ),
+    Invariant(
+        2,
+        "one_payment_per_debt",
+        "A debt has at most one successful charge at Stripe that is not refunded",
+        "SELECT case_id, count(*) AS n FROM case_charge WHERE NOT refunded GROUP BY case_id HAVING count(*) > 1",
+    ),
+    Invariant(
+        3,
+        "success_is_the_same_at_stripe",
+        "What the ledger holds for paid is paid at Stripe, and the other way round",
+        f"""SELECT a.id, a.state FROM attempt a
+        WHERE (a.state = 'succeeded'
+          AND a.settled_at < (SELECT max(fetched_at) FROM charges) - INTERVAL 10 MINUTE
+          AND NOT EXISTS (SELECT 1 FROM case_charge s WHERE s.case_id = a.case_id))
+        OR (a.state <> 'succeeded' AND EXISTS (SELECT 1 FROM charges c WHERE c.id = a.charge_id
+          AND c.status = 'succeeded' AND c.created_at < {NOW} - INTERVAL 10 MINUTE))""",
+    ),
+    Invariant(
+        4,
+        "no_confirm_without_attempt",
+        "Every attempt named at Stripe is in the ledger",
+        """SELECT p.id, json_extract_string(p.metadata, '$.tinko_attempt') AS attempt_id FROM payment_intents p
+        WHERE json_valid(p.metadata) AND json_extract_string(p.metadata, '$.tinko_attempt') IS NOT NULL
+          AND json_extract_string(p.metadata, '$.tinko_attempt') NOT IN (SELECT id FROM attempt)""",
+    ),
+    Invariant(
+        5,
+        "one_key_and_one_hash_per_attempt",
+        "An attempt has its own key and the parameters its hash names",
+        """SELECT id FROM attempt WHERE idempotency_key <> 'tinko:v1:' || id OR sha256(params) <> params_sha256
+        OR idempotency_key IN (SELECT idempotency_key FROM attempt GROUP BY 1 HAVING count(*) > 1)""",
+    ),
+    Invariant(
+        7,
+        "no_call_after_the_end_or_beside_another",
+        "Nothing is called after a case closed or while another of its attempts was open",
+        f"""SELECT a.id FROM attempt a JOIN recovery_case k ON k.id = a.case_id
+        WHERE a.called_at > k.closed_at OR EXISTS (SELECT 1 FROM attempt b WHERE b.case_id = a.case_id
+          AND b.id <> a.id AND b.called_at < a.called_at
+          AND (b.state IN {UNRESOLVED} OR b.settled_at > a.called_at))""",
+    ),
+    Invariant(
+        8,
+        "no_call_after_payment_cancellation_or_dispute",
+        "Nothing is called more than 60 s after the debt was paid, cancelled or disputed at Stripe",
+        """SELECT a.id FROM attempt a WHERE EXISTS (SELECT 1 FROM case_charge s WHERE s.case_id = a.case_id
+          AND s.charge_id IS DISTINCT FROM a.charge_id AND s.created_at + INTERVAL 60 SECOND < a.called_at)
+        OR EXISTS (SELECT 1 FROM payment_intents p WHERE p.id = a.object_id
+          AND p.canceled_at + INTERVAL 60 SECOND < a.called_at)
+        OR EXISTS (SELECT 1 FROM case_charge s JOIN disputes d ON d.charge_id = s.charge_id
+          WHERE s.case_id = a.case_id AND d.created_at + INTERVAL 60 SECOND < a.called_at)""",
+    ),
+    Invariant(
+        9,
+        "charged_what_is_owed",
+        "Amount and currency of case, attempt and charge agree",
+        """SELECT a.id, a.amount_minor, a.currency FROM attempt a JOIN recovery_case k ON k.id = a.case_id
+        LEFT JOIN charges c ON c.id = a.charge_id
+        WHERE a.amount_minor <> k.amount_minor OR a.currency <> k.currency
+          OR c.amount_minor <> a.amount_minor OR c.currency <> a.currency""",
+    ),
+    Invariant(
+        10,
+        "modes_never_mix",
+        "Live and test mode of case, attempt and charge agree",
+        """SELECT a.id FROM attempt a JOIN recovery_case k ON k.id = a.case_id
+        LEFT JOIN charges c ON c.id = a.charge_id WHERE a.livemode <> k.livemode OR c.livemode <> a.livemode""",
+    ),
+    Invariant(
+        11,
+        "caps_hold",
+        "No attempt of ours was made above a cap of its card",
+        """SELECT o.charge_id, r.rule FROM network_attempt o
+        JOIN cap_rule r ON (r.network = 'any' OR r.network = lower(o.card_brand))
+          AND r.keyed_by IN ('fingerprint', 'fingerprint_amount')
+          AND o.at >= r.valid_from AND (r.valid_until IS NULL OR o.at < r.valid_until)
+        JOIN network_attempt w ON w.card_fingerprint = o.card_fingerprint AND w.account_id = o.account_id
+          AND w.declined AND w.at < o.at AND w.at > o.at - to_hours(r.window_hours)
+          AND (r.keyed_by = 'fingerprint' OR (w.amount_minor = o.amount_minor AND w.currency = o.currency))
+        WHERE o.ours GROUP BY o.charge_id, r.rule, r.max_attempts HAVING count(*) >= r.max_attempts""",
+    ),
+    Invariant(
+        12,
+        "never_means_never",
+        "No card is tried again after an answer that forbids it",
+        """SELECT b.id, a.id AS forbidden_by FROM attempt a JOIN attempt b ON b.account_id = a.account_id
+          AND b.card_fingerprint = a.card_fingerprint AND b.called_at > a.settled_at
+        WHERE a.advice_code = 'do_not_try_again'
+          OR (lower(a.card_brand) = 'mastercard' AND a.network_advice_code IN ('03', '21'))
+          OR a.decline_code IN ('lost_card', 'stolen_card', 'pickup_card', 'fraudulent', 'do_not_try_again',
+            'revocation_of_authorization', 'revocation_of_all_authorizations', 'stop_payment_order')""",
+    ),
+    Invariant(
+        13,
+        "pause_holds",
+        "Nothing is called while charging is paused",
+        """SELECT a.id, c.scope FROM attempt a JOIN control c ON c.scope IN ('global', a.account_id)
+        WHERE NOT c.charging_enabled AND a.called_at > c.changed_at""",
+    ),
+    Invariant(
+        14,
+        "calls_are_leased",
+        "Each call under way has an owner, a lease and a fence",
+        """SELECT id FROM attempt WHERE fence < 1 OR (state = 'calling' AND (owner IS NULL OR lease_until IS NULL))""",
+    ),
+    Invariant(
+        15,
+        "no_attempt_blocks_for_ever",
+        "No attempt is unresolved for more than 7 days without a person",
+        f"""SELECT a.id, a.state FROM attempt a JOIN recovery_case k ON k.id = a.case_id
+        WHERE a.state IN {UNRESOLVED} AND k.state <> 'needs_human'
+          AND a.prepared_at < {NOW} - INTERVAL 7 DAY""",
+    ),
+    Invariant(
+        16,
+        "no_silence",
+        "Each open case has something ahead of it, and nothing due is left lying",
+        f"""SELECT k.id, k.state, k.due_at FROM recovery_case k WHERE k.state IN {OPEN_CASE}
+          AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.case_id = k.id AND a.state IN {UNRESOLVED})
+          AND NOT EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', k.account_id)
+            AND NOT c.charging_enabled)
+          AND (k.due_at < {NOW} - INTERVAL 15 MINUTE
+            OR (k.due_at IS NULL AND k.look_after IS NULL AND k.plan_ends_at < {NOW} - INTERVAL 15 MINUTE))""",
+    ),
+    Invariant(
+        17,
+        "every_failure_has_a_case",
+        "Each failed payment still open has a case within 30 minutes",
+        f"""SELECT f.account_id, f.debt_id FROM failed_payments f WHERE f.status = 'open'
+          AND f.first_failed_at < {NOW} - INTERVAL 30 MINUTE
+          AND NOT EXISTS (SELECT 1 FROM recovery_case k
+            WHERE k.account_id = f.account_id AND k.debt_id = f.debt_id)""",
+    ),
+    Invariant(
+        18,
+        "webhooks_are_processed",
+        "Each stored event is processed within 10 minutes",
+        f"""SELECT event_id, type FROM webhook_event
+        WHERE processed_at IS NULL AND received_at < {NOW} - INTERVAL 10 MINUTE""",
+    ),
+    Invariant(
+        19,
+        "history_tells_the_present",
+        "The last recorded transition of a case leads to the state it is in",
+        """SELECT k.id, k.state, e.to_state FROM recovery_case k JOIN (
+          SELECT case_id, arg_max(to_state, id) AS to_state FROM case_event
+          WHERE to_state IS NOT NULL AND attempt_id IS NULL AND message_id IS NULL GROUP BY case_id) e
+          ON e.case_id = k.id WHERE e.to_state <> k.state""",
+    ),
+    Invariant(
+        20,
+        "mail_is_sent_once_and_only_where_wanted",
+        "One mail per step and Message-ID, none to the suppressed, none after the end but receipts",
+        """SELECT m.id, m.state FROM message m JOIN recovery_case k ON k.id = m.case_id
+        LEFT JOIN suppression s ON s.address_hmac = m.address_hmac
+        WHERE (m.state = 'sent' AND (m.claimed_at > s.at OR (m.kind = 'dunning' AND m.claimed_at > k.closed_at)))
+          OR (m.case_id, m.step) IN (SELECT (case_id, step) FROM message GROUP BY case_id, step HAVING count(*) > 1)
+          OR m.message_id_header IN (SELECT message_id_header FROM message GROUP BY 1 HAVING count(*) > 1)""",
+    ),
+    Invariant(
+        21,
+        "mail_is_not_left_lying",
+        "Each mail is sent, dropped, failed or in doubt within 24 hours of falling due",
+        f"""SELECT m.id, m.state FROM message m WHERE m.state IN ('scheduled', 'sending')
+          AND m.due_at < {NOW} - INTERVAL 24 HOUR
+          AND NOT EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', m.account_id)
+            AND NOT c.mailing_enabled)""",
+    ),
+)

@@ -1,0 +1,107 @@
+"""Runs the invariants in DuckDB over the exported ledger and the lake. The queries themselves are in `invariants`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinko_pipelines.checks.invariants import INVARIANTS, Invariant
+from tinko_pipelines.errors import StoreError
+
+if TYPE_CHECKING:
+    import duckdb
+
+SAMPLE_ROWS_MAX = 5
+LEDGER_TABLES = (
+    "control",
+    "recovery_case",
+    "attempt",
+    "message",
+    "suppression",
+    "case_event",
+    "webhook_event",
+    "network_attempt",
+    "cap_rule",
+)
+LAKE_COLUMNS = {
+    "charges": "id VARCHAR, account_id VARCHAR, livemode BOOLEAN, created_at TIMESTAMPTZ, fetched_at TIMESTAMPTZ,"
+    " amount_minor BIGINT, currency VARCHAR, status VARCHAR, refunded BOOLEAN, payment_intent_id VARCHAR",
+    "payment_intents": "id VARCHAR, account_id VARCHAR, canceled_at TIMESTAMPTZ, metadata VARCHAR",
+    "invoice_payments": "id VARCHAR, account_id VARCHAR, invoice_id VARCHAR, payment_intent_id VARCHAR,"
+    " charge_id VARCHAR",
+    "disputes": "id VARCHAR, account_id VARCHAR, charge_id VARCHAR, created_at TIMESTAMPTZ",
+    "failed_payments": "account_id VARCHAR, debt_id VARCHAR, status VARCHAR, first_failed_at TIMESTAMPTZ",
+}
+"""The columns the invariants read; a lake without the table counts as one without rows."""
+CHARGES_OF_CASE = """
+CREATE TABLE case_charge AS
+SELECT DISTINCT k.id AS case_id, c.id AS charge_id, c.created_at, c.refunded
+FROM recovery_case k
+JOIN charges c ON c.account_id = k.account_id AND c.status = 'succeeded'
+LEFT JOIN invoice_payments p ON p.account_id = c.account_id
+  AND (p.payment_intent_id = c.payment_intent_id OR p.charge_id = c.id)
+WHERE k.debt_id IN (p.invoice_id, c.payment_intent_id, c.id)
+   OR k.live_object_id IN (p.invoice_id, c.payment_intent_id)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class InvariantResult:
+    """How many rows break one invariant (0 is good), with at most five of them."""
+
+    name: str
+    number: int
+    title: str
+    rows: int
+    sample: list[dict[str, Any]]
+
+
+def run_invariants(export_dir: Path, lake_root: Path, now: datetime) -> list[InvariantResult]:
+    """Every invariant over `{export_dir}/<table>.parquet` and the lake as of `now` (timezone-aware)."""
+    import duckdb
+
+    try:
+        with duckdb.connect(":memory:") as connection:
+            _load(connection, export_dir, lake_root)
+            moment = now.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
+            connection.execute(f"SET VARIABLE now_at = TIMESTAMPTZ '{moment}'")
+            return [_run(connection, invariant) for invariant in INVARIANTS]
+    except duckdb.Error as error:
+        raise StoreError(f"the invariants cannot be checked: {error}; export the ledger again") from error
+
+
+def _load(connection: duckdb.DuckDBPyConnection, export_dir: Path, lake_root: Path) -> None:
+    connection.execute("SET TimeZone = 'UTC'")
+    for table in LEDGER_TABLES:
+        path = export_dir / f"{table}.parquet"
+        if not path.exists():
+            raise StoreError(f"{path} is missing; export the ledger first")
+        connection.execute(f"CREATE TABLE {table} AS SELECT * FROM read_parquet(?)", [str(path)])
+    for table, columns in LAKE_COLUMNS.items():
+        connection.execute(f"CREATE TABLE {table} ({columns})")
+        files = sorted((lake_root / "tables" / table).rglob("*.parquet"))
+        derived = lake_root / "derived" / f"{table}.parquet"
+        files = [derived] if derived.exists() else files
+        if files:
+            names = ", ".join(column.split()[0] for column in columns.split(","))
+            connection.execute(
+                f"INSERT INTO {table} SELECT {names}"
+                " FROM read_parquet(?, union_by_name = true, hive_partitioning = false)",
+                [[str(file) for file in files]],
+            )
+    connection.execute(CHARGES_OF_CASE)
+
+
+def _run(connection: duckdb.DuckDBPyConnection, invariant: Invariant) -> InvariantResult:
+    counted = connection.execute(f"SELECT count(*) FROM ({invariant.sql})").fetchone()
+    rows = int(counted[0]) if counted else 0
+    sample: list[dict[str, Any]] = []
+    if rows:
+        found = connection.execute(
+            f"SELECT to_json(x)::VARCHAR FROM ({invariant.sql}) x LIMIT {SAMPLE_ROWS_MAX}"
+        )
+        sample = [json.loads(row[0]) for row in found.fetchall()]
+    return InvariantResult(invariant.name, invariant.number, invariant.title, rows, sample)

@@ -172,7 +172,7 @@ INVARIANTS: tuple[Invariant, ...] = (
         "The last recorded transition of a case leads to the state it is in",
         """SELECT k.id, k.state, e.to_state FROM recovery_case k JOIN (
           SELECT case_id, arg_max(to_state, id) AS to_state FROM case_event
-          WHERE to_state IS NOT NULL AND attempt_id IS NULL AND message_id IS NULL GROUP BY case_id) e
+          WHERE to_state IS NOT NULL GROUP BY case_id) e
           ON e.case_id = k.id WHERE e.to_state <> k.state""",
     ),
     Invariant(

@@ -1,0 +1,118 @@
+"""From enrolment to the end of a case, on both databases."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from tests.fake_stripe import NOW, FakeStripe, failed_row, failed_table
+from tinko_pipelines.clock import FixedClock
+from tinko_pipelines.ledger.control import pause
+from tinko_pipelines.ledger.schema import attempt, cap_refusal, message, recovery_case
+from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.retry.drain import DrainResult, drain
+from tinko_pipelines.retry.due import anything_due
+from tinko_pipelines.retry.enrol import enrol
+from tinko_pipelines.retry.policy import Policy
+
+
+def rows(ledger: Ledger, table: Any) -> list[dict[str, Any]]:
+    with ledger.read() as connection:
+        return [dict(row) for row in connection.execute(select(table)).mappings()]
+
+
+def run(ledger: Ledger, fake: FakeStripe, days: float, dry_run: bool = False) -> DrainResult:
+    fake.now = NOW + timedelta(days=days)
+    clock = FixedClock(fake.now)
+    return drain(
+        ledger, fake, clock, workers=3, max_seconds=20, owner="t", dry_run=dry_run, lease_seconds=0.01
+    )
+
+
+def test_success_closes_the_case_and_its_mail(ledger: Ledger) -> None:
+    fake = FakeStripe()
+    fake.add("pi_1", passes=True)
+    table = failed_table(failed_row("pi_1"))
+    assert enrol(ledger, table, now=NOW, policy=Policy()).created == 1
+    assert enrol(ledger, table, now=NOW, policy=Policy()).unchanged == 1
+    assert run(ledger, fake, 8, dry_run=True).due == 1
+    assert fake.posts == []
+    assert run(ledger, fake, 8).succeeded == 1
+    (case,) = rows(ledger, recovery_case)
+    assert (case["state"], case["executed_attempts"], case["due_at"]) == ("recovered", 1, None)
+    assert {row["state"] for row in rows(ledger, message)} == {"dropped"}
+    assert anything_due(ledger, fake.now + timedelta(days=30)).counts() == {
+        "retries": 0, "janitor": 0, "inbox": 0, "messages": 0,
+    }  # fmt: skip
+
+
+def test_declines_go_on_until_the_plan_is_over(ledger: Ledger) -> None:
+    fake = FakeStripe()
+    fake.add("pi_1", passes=False)
+    enrol(ledger, failed_table(failed_row("pi_1")), now=NOW, policy=Policy())
+    for day in range(40):
+        run(ledger, fake, day)
+    (case,) = rows(ledger, recovery_case)
+    assert case["state"] == "exhausted"
+    assert case["executed_attempts"] == case["max_attempts"] == len(fake.charges)
+
+
+def test_a_lost_answer_is_found_by_reading(ledger: Ledger) -> None:
+    for passes in (True, False):
+        name = f"pi_{passes}"
+        fake = FakeStripe()
+        fake.add(name, passes=passes)
+        fake.lose_answers = 1
+        enrol(ledger, failed_table(failed_row(name)), now=NOW, policy=Policy())
+        run(ledger, fake, 8)
+        run(ledger, fake, 8)
+        (row,) = [row for row in rows(ledger, attempt) if row["object_id"] == name]
+        assert row["state"] == ("succeeded" if passes else "declined")
+        assert len(fake.charges) == 1
+
+
+def test_no_call_after_it_was_paid_behind_our_back(ledger: Ledger) -> None:
+    fake = FakeStripe()
+    fake.add("pi_1", passes=True)
+    enrol(ledger, failed_table(failed_row("pi_1")), now=NOW, policy=Policy())
+    fake.intents["pi_1"]["status"] = "succeeded"
+    run(ledger, fake, 8)
+    assert fake.posts == []
+    assert rows(ledger, recovery_case)[0]["state"] == "paid_elsewhere"
+
+
+def test_pause_stops_before_anything_is_prepared(ledger: Ledger) -> None:
+    fake = FakeStripe()
+    fake.add("pi_1", passes=True)
+    enrol(ledger, failed_table(failed_row("pi_1")), now=NOW, policy=Policy())
+    pause(ledger, "default", "incident", "me", NOW)
+    run(ledger, fake, 8)
+    assert rows(ledger, attempt) == []
+
+
+def test_two_debts_on_one_card_share_its_cap(ledger: Ledger) -> None:
+    fake = FakeStripe()
+    for name in ("pi_1", "pi_2"):
+        fake.add(name, passes=False)
+    table = failed_table(*[failed_row(name, card_fingerprint="same") for name in ("pi_1", "pi_2")])
+    enrol(ledger, table, now=NOW, policy=Policy())
+    run(ledger, fake, 8)
+    assert len(fake.charges) == 1
+    (refusal,) = rows(ledger, cap_refusal)
+    assert refusal["rule"] == "tinko_card_24h"
+    assert refusal["free_at"] > fake.now
+
+
+def test_who_is_not_retried(ledger: Ledger) -> None:
+    table = failed_table(
+        failed_row("pi_consent", off_session_consent=False),
+        failed_row("pi_india", card_country="IN"),
+        failed_row("pi_stop", move="stop"),
+        failed_row("pi_stripe", next_payment_attempt_at=NOW + timedelta(days=1)),
+        failed_row("pi_paid", status="paid"),
+    )
+    assert enrol(ledger, table, now=NOW, policy=Policy()).skipped == 1
+    found = {row["debt_id"]: row for row in rows(ledger, recovery_case)}
+    assert {row["max_attempts"] for row in found.values()} == {0}
+    assert found["pi_stripe"]["move"] == "wait_stripe"
+    assert found["pi_stop"]["state"] == "not_ours"

@@ -35,7 +35,7 @@ def postgres_server() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/tmp"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/tmp"}
     control = [*prefix, str(programs / "pg_ctl"), "-D", str(data)]
     options = f"-p {port} -h 127.0.0.1 -k {data} -c fsync=off -c shared_buffers=32MB -c max_connections=60"
     try:
@@ -53,13 +53,14 @@ def postgres_server() -> Iterator[str]:
                 "-E",
                 "UTF8",
             ],
+            check=True,
             **quiet,
         )
-        subprocess.run([*control, "-w", "-l", str(data / "log"), "-o", options, "start"], **quiet)
+        subprocess.run([*control, "-w", "-l", str(data / "log"), "-o", options, "start"], check=True, **quiet)
         try:
             yield f"postgresql://tinko@127.0.0.1:{port}/postgres"
         finally:
-            subprocess.run([*control, "-m", "immediate", "-w", "stop"], **quiet)
+            subprocess.run([*control, "-m", "immediate", "-w", "stop"], check=True, **quiet)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -17,6 +17,7 @@ def test_reads_declines_and_faults_come_back_as_answers() -> None:
         assert first.error_type == "card_error"
         assert gateway.post(path, {"off_session": True}, "k1", gateway.api_version).body == first.body
         assert len(fake.charges) == 1
-    gone = gateway.get("/v1/payment_intents/pi_1")
+    nobody = StripeGateway("sk_test_tinko_sandbox", "http://127.0.0.1:1", "default", timeout_seconds=5)
+    gone = nobody.get("/v1/payment_intents/pi_1")
     assert gone.http_status is None
     assert gone.transport_error

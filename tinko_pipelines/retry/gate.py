@@ -19,7 +19,7 @@ class Gate:
     close_as: str | None = None
 
 
-def settled_as(row: dict[str, Any]) -> tuple[str, str] | None:  # noqa: PLR0911
+def settled_as(row: dict[str, Any]) -> tuple[str, str] | None:
     """The state of a case whose debt the lake shows as settled, and why; None while it is owed."""
     status = row.get("status")
     if status == "paid":

@@ -102,7 +102,7 @@ def resolve(
     return outcome.state
 
 
-def judge(  # noqa: PLR0911
+def judge(
     row: dict[str, Any], case: dict[str, Any], view: View, taken: set[str | None], now: datetime
 ) -> tuple[Outcome, str | None]:
     """What Stripe's records say of the attempt, and the state its case must take (None: by the outcome)."""

@@ -84,7 +84,7 @@ class Clearance:
     key_refused: bool = False
 
 
-def preflight(gateway: Gateway, case: dict[str, Any]) -> Clearance:  # noqa: PLR0911
+def preflight(gateway: Gateway, case: dict[str, Any]) -> Clearance:
     """Everything that may have happened behind our back since the lake was read."""
     view = look(gateway, case)
     if view.standing == "paid":

@@ -1,0 +1,225 @@
+"""Mails over real SMTP on loopback, from a real ledger: each at most once, and none without a reason."""
+
+import email
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from email import policy as email_policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from sqlalchemy import select
+
+from tests.fake_stripe import NOW, FakeStripe, failed_row, failed_table
+from tinko_pipelines.clock import FixedClock
+from tinko_pipelines.errors import MailError
+from tinko_pipelines.gateway.records import Answer
+from tinko_pipelines.ledger.control import pause
+from tinko_pipelines.ledger.schema import message, suppression
+from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.outreach.send import Merchant, SendResult, SentMail, hash_address, send_due
+from tinko_pipelines.outreach.transport import FileTransport, SmtpTransport, Transport
+from tinko_pipelines.retry.enrol import enrol
+from tinko_pipelines.retry.policy import Policy
+from tinko_pipelines.settings import Settings
+
+SALT = b"salt"
+MERCHANT = Merchant(
+    "Acme <billing@acme.test>", "Acme", "1 Road", "help@acme.test", "https://pay.test/x", SALT
+)
+
+
+class Stripe(FakeStripe):
+    """The fake book with customers that have an address."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.customer: dict[str, Any] = {
+            "id": "cus_1",
+            "email": "ann@example.org",
+            "name": "Ann\r\nBcc: x@y.z",
+        }
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+        if "/customers/" in path:
+            return Answer(200, body=self.customer)
+        return super().get(path, params)
+
+
+class Sink:
+    """Keeps what a server took; answers `refusal` to a recipient when one is set."""
+
+    def __init__(self) -> None:
+        self.taken: list[EmailMessage] = []
+        self.refusal = ""
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.refusal:
+            return self.refusal
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        assert isinstance(envelope.content, bytes)
+        parsed = email.message_from_bytes(envelope.content, policy=email_policy.default)
+        assert isinstance(parsed, EmailMessage)
+        self.taken.append(parsed)
+        return "250 OK"
+
+
+@pytest.fixture
+def smtp() -> Iterator[tuple[Sink, str]]:
+    sink = Sink()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    controller = Controller(sink, hostname="127.0.0.1", port=port)
+    controller.start()
+    yield sink, f"smtp+plain://127.0.0.1:{port}"
+    controller.stop()
+
+
+def enrolled(ledger: Ledger, stripe: Stripe, **changes: Any) -> None:
+    stripe.add("pi_1", passes=False)
+    row = failed_row("pi_1", move="customer", category="card_expired", retry_same_card=False, **changes)
+    enrol(ledger, failed_table(row), now=NOW, policy=Policy.from_settings(Settings()))
+
+
+def send(ledger: Ledger, stripe: Stripe, transport: Transport, **options: Any) -> SendResult:
+    defaults: dict[str, Any] = {"merchant": MERCHANT, "max_seconds": 20, "owner": "test", "dry_run": False}
+    return send_due(
+        ledger, stripe, transport, FixedClock(NOW + timedelta(minutes=1)), **{**defaults, **options}
+    )
+
+
+def states(ledger: Ledger) -> list[tuple[str, str | None]]:
+    query = select(message.c.state, message.c.drop_reason).order_by(message.c.step)
+    with ledger.read() as connection:
+        return [(row.state, row.drop_reason) for row in connection.execute(query)]
+
+
+def test_a_due_mail_goes_out_once(ledger: Ledger, smtp: tuple[Sink, str]) -> None:
+    sink, url = smtp
+    stripe, heard = Stripe(), list[SentMail]()
+    enrolled(ledger, stripe)
+    assert send(ledger, stripe, SmtpTransport(url), on_sent=heard.append).sent == 1
+    assert send(ledger, stripe, SmtpTransport(url)).sent == 0
+    (mail,) = sink.taken
+    assert mail["To"] == "ann@example.org"
+    assert mail["Bcc"] is None
+    assert mail["Subject"] == "Your payment of $10.00 to Acme did not go through"
+    assert mail["Message-ID"] == f"<{heard[0].message_id}@acme.test>"
+    body = mail.get_body(("plain",))
+    assert body is not None
+    assert "https://pay.test/x" in body.get_content()
+    assert states(ledger)[0][0] == "sent"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"deleted": True}, "the customer is deleted"),
+        ({"email": None}, "no usable address"),
+        ({"email": "a@b.c\r\nBcc: x@y.z"}, "no usable address"),
+    ],
+)
+def test_no_mail_without_somebody_to_write_to(
+    ledger: Ledger, tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    stripe.customer |= change
+    assert send(ledger, stripe, FileTransport(tmp_path / "outbox")).dropped == 1
+    assert states(ledger)[0] == ("dropped", reason)
+    assert not (tmp_path / "outbox").exists()
+
+
+def test_no_mail_after_the_debt_was_paid(ledger: Ledger, tmp_path: Path) -> None:
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    stripe.intents["pi_1"]["status"] = "succeeded"
+    send(ledger, stripe, FileTransport(tmp_path))
+    assert states(ledger)[0] == ("dropped", "the debt is succeeded")
+
+
+def test_a_suppressed_address_is_refused_by_the_database(ledger: Ledger, tmp_path: Path) -> None:
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    with ledger.write() as connection:
+        values = {"address_hmac": hash_address("Ann@Example.org ", SALT), "reason": "unsubscribed", "at": NOW}
+        connection.execute(suppression.insert().values(**values))
+    send(ledger, stripe, FileTransport(tmp_path / "outbox"))
+    assert states(ledger)[0] == ("dropped", "suppressed")
+    assert not (tmp_path / "outbox").exists()
+
+
+def test_a_pause_stops_mail_and_loses_none(ledger: Ledger, tmp_path: Path) -> None:
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    pause(ledger, "global", "test", "me", NOW)
+    assert send(ledger, stripe, FileTransport(tmp_path / "outbox")).later == 1
+    assert states(ledger)[0] == ("scheduled", None)
+
+
+@pytest.mark.parametrize(("answer", "state"), [("451 later", "scheduled"), ("550 nobody", "failed")])
+def test_what_the_server_refuses(ledger: Ledger, smtp: tuple[Sink, str], answer: str, state: str) -> None:
+    sink, url = smtp
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    sink.refusal = answer
+    send(ledger, stripe, SmtpTransport(url))
+    assert states(ledger)[0][0] == state
+    assert sink.taken == []
+
+
+def test_an_unreachable_server_is_one_sentence_and_loses_nothing(ledger: Ledger) -> None:
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    with pytest.raises(MailError, match=r"127\.0\.0\.1:1 cannot be used"):
+        send(ledger, stripe, SmtpTransport("smtp+plain://user:secret@127.0.0.1:1"))
+    assert states(ledger)[0] == ("scheduled", None)
+
+
+def test_a_dry_run_sends_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    assert send(ledger, stripe, FileTransport(tmp_path / "outbox"), dry_run=True).due == 1
+    assert states(ledger)[0] == ("scheduled", None)
+
+
+CRASH = """
+import os, signal, sys
+from tests.outreach.test_send import Stripe, send, NOW
+from tinko_pipelines.ledger.store import Ledger
+class Deadly:
+    def send(self, mail):
+        os.kill(os.getpid(), signal.SIGKILL)
+stripe = Stripe(); stripe.add("pi_1", passes=False)
+send(Ledger.open(sys.argv[1]), stripe, Deadly())
+"""
+
+
+def test_a_crash_between_claim_and_answer_is_in_doubt_and_never_sent_again(tmp_path: Path) -> None:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.migrate()
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    command = [sys.executable, "-c", CRASH, f"sqlite:///{tmp_path / 'ledger.db'}"]
+    assert subprocess.run(command, check=False, cwd=Path(__file__).parents[2]).returncode == -9
+    assert states(ledger)[0][0] == "sending"
+    with ledger.write() as connection:
+        connection.execute(
+            message.update().where(message.c.state == "sending").values(lease_until=NOW - timedelta(days=999))
+        )
+    outbox = tmp_path / "outbox"
+    assert send(ledger, stripe, FileTransport(outbox)).in_doubt == 1
+    assert states(ledger)[0][0] == "in_doubt"
+    assert not outbox.exists()
+    ledger.close()

@@ -1,0 +1,1 @@
+"""Writing to customers: texts, rendering, transports, and the outbox that sends each mail at most once."""

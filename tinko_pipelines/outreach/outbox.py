@@ -1,0 +1,125 @@
+"""The outbox's transactions: claim, settle, give back. A mail that was claimed is never sent again.
+
+States: scheduled → sending → sent | failed | in_doubt, or back to scheduled when it certainly did not go out;
+scheduled → dropped when there is no reason to send it any more.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import DatabaseError
+
+from tinko_pipelines.ledger.cases import record
+from tinko_pipelines.ledger.schema import message, recovery_case
+from tinko_pipelines.ledger.store import Ledger
+
+ACTOR = "mail"
+LEASE_SECONDS = 120.0
+BATCH = 200
+
+
+def due(ledger: Ledger, now: datetime) -> list[dict[str, Any]]:
+    """The next scheduled messages whose time has come, each with its case; at most `BATCH`, oldest first."""
+    columns: list[Any] = [message]
+    columns += [column.label(f"case_{column.name}") for column in recovery_case.c if column.name != "id"]
+    query = (
+        select(*columns)
+        .join(recovery_case, recovery_case.c.id == message.c.case_id)
+        .where(message.c.state == "scheduled", message.c.due_at <= now)
+        .order_by(message.c.due_at, message.c.id)
+        .limit(BATCH)
+    )
+    with ledger.read() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def case_of(row: dict[str, Any]) -> dict[str, Any]:
+    """The case's columns of a row from `due`."""
+    return {key.removeprefix("case_"): value for key, value in row.items() if key.startswith("case_")} | {
+        "id": row["case_id"]
+    }
+
+
+def claim(
+    ledger: Ledger,
+    row: dict[str, Any],
+    *,
+    owner: str,
+    address_hmac: str,
+    header: str,
+    subject: str,
+    now: datetime,
+) -> str | None:
+    """Take the message for sending, durably, before it is sent; the reason when it may not be."""
+    try:
+        with ledger.write() as connection:
+            state = connection.execute(
+                select(recovery_case.c.state).where(recovery_case.c.id == row["case_id"])
+            ).scalar_one()
+            if state != "open":
+                return f"case {state}"
+            lease = ledger.database_now(connection) + timedelta(seconds=LEASE_SECONDS)
+            taken = connection.execute(
+                message.update()
+                .where(message.c.id == row["id"], message.c.state == "scheduled")
+                .values(
+                    state="sending",
+                    claimed_at=now,
+                    owner=owner,
+                    lease_until=lease,
+                    fence=message.c.fence + 1,
+                    address_hmac=address_hmac,
+                    message_id_header=header,
+                    subject=subject,
+                )
+            )
+            return None if taken.rowcount == 1 else "taken by somebody else"
+    except DatabaseError as error:
+        text = str(error.orig)
+        if "suppressed" in text:
+            return "suppressed"
+        if "paused" in text:
+            return "paused"
+        raise
+
+
+def settle(
+    ledger: Ledger, row: dict[str, Any], state: str, now: datetime, *, owner: str | None, **values: Any
+) -> bool:
+    """Move a message on and record it; with `owner`, only while it is still his claim."""
+    with ledger.write() as connection:
+        query = message.update().where(message.c.id == row["id"])
+        if owner is None:
+            query = query.where(message.c.state == "scheduled")
+        else:
+            query = query.where(message.c.state == "sending", message.c.owner == owner)
+        if connection.execute(query.values(state=state, **values)).rowcount != 1:
+            return False
+        _note(connection, row, state, now, values.get("drop_reason") or values.get("detail"))
+        return True
+
+
+def doubt_lapsed(ledger: Ledger, now: datetime) -> int:
+    """Claims whose sender died: whether those mails went out nobody knows, so they are never sent again."""
+    with ledger.write() as connection:
+        lapsed = connection.execute(
+            select(message, recovery_case.c.state.label("case_state"))
+            .join(recovery_case, recovery_case.c.id == message.c.case_id)
+            .where(message.c.state == "sending", message.c.lease_until < ledger.database_now(connection))
+        ).mappings()
+        rows = [dict(row) for row in lapsed]
+        for row in rows:
+            connection.execute(
+                message.update()
+                .where(message.c.id == row["id"], message.c.state == "sending")
+                .values(state="in_doubt", detail="its sender ended between claim and answer")
+            )
+            _note(connection, row, "in_doubt", now, None)
+        return len(rows)
+
+
+def _note(connection: Connection, row: dict[str, Any], state: str, now: datetime, detail: str | None) -> None:
+    case = {"id": row["case_id"], "account_id": row["account_id"], "state": row["case_state"]}
+    text = f"step {row['step']}" + (f": {detail}" if detail else "")
+    record(connection, case, now, ACTOR, f"message_{state}", detail=text)

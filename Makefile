@@ -3,9 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DAGSTER_ENV := DAGSTER_HOME=$${TINKO_STATE:-$(CURDIR)/.tinko}/dagster
 
-.PHONY: setup demo test ui clean
+.PHONY: setup test ui clean
 
 setup: $(STAMP)
 
@@ -15,9 +14,6 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
-
-demo: setup
-	$(BIN)/tinko demo
 
 ui: setup
 	$(BIN)/tinko ui

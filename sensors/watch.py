@@ -1,0 +1,51 @@
+"""The sensors: each asks the ledger whether anything is due, and starts a run when so. No side effects."""
+
+from dagster import (
+    DefaultSensorStatus,
+    RunRequest,
+    RunsFilter,
+    SensorEvaluationContext,
+    SkipReason,
+    sensor,
+)
+
+from resources import TinkoResource
+from sensors.jobs import email_job, retry_job
+from sensors.schedules import ACTIVE, no_key_reason
+
+
+def _decide(context: SensorEvaluationContext, job_name: str, due: int, what: str) -> RunRequest | SkipReason:
+    """Start a run when something is due, somebody may do it, and nobody is at it."""
+    if due == 0:
+        return SkipReason(f"no {what} due")
+    if reason := no_key_reason():
+        return SkipReason(f"{due} {what} due, but {reason}")
+    if context.instance.get_runs(RunsFilter(job_name=job_name, statuses=ACTIVE), limit=1):
+        return SkipReason(f"{due} {what} due; a run is still at it")
+    return RunRequest()
+
+
+@sensor(
+    job=retry_job,
+    minimum_interval_seconds=30,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Starts a drain when a retry, an unsettled attempt or a webhook is due.",
+)
+def due_retries(context: SensorEvaluationContext, tinko: TinkoResource) -> RunRequest | SkipReason:
+    """Look at the ledger; no run key, since the ledger alone knows what was done."""
+    due = tinko.app().due()
+    return _decide(context, retry_job.name, due.retries + due.janitor + due.inbox, "retries")
+
+
+@sensor(
+    job=email_job,
+    minimum_interval_seconds=60,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Starts a mail run when a message is due.",
+)
+def due_messages(context: SensorEvaluationContext, tinko: TinkoResource) -> RunRequest | SkipReason:
+    """Look at the outbox; no run key, since the outbox alone knows what was sent."""
+    return _decide(context, email_job.name, tinko.app().due().messages, "messages")
+
+
+SENSORS = [due_retries, due_messages]

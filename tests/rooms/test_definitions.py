@@ -1,0 +1,119 @@
+"""The code location loads, its jobs run on real Dagster storages, and its sensors only look."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance, RunRequest, SkipReason, build_sensor_context
+from dagster._core.test_utils import instance_for_test
+
+from resources import TinkoResource
+from sensors.watch import due_messages, due_retries
+from tests.fake_stripe import NOW, failed_row, failed_table
+from tests.postgres import database
+from tinko_pipelines.definitions import build_definitions
+from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.retry.enrol import enrol
+from tinko_pipelines.retry.policy import Policy
+from tinko_pipelines.settings import load_settings
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TINKO_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("TINKO_STRIPE_API_BASE", "http://127.0.0.1:1")
+    monkeypatch.delenv("STRIPE_SECRET_KEY", raising=False)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DagsterInstance]:
+    if request.param == "sqlite":
+        with instance_for_test(temp_dir=str(tmp_path)) as made:
+            yield made
+        return
+    with database(request.getfixturevalue("postgres_url"), f"d{uuid.uuid4().hex}") as url:
+        plain = url.replace("postgresql+psycopg://", "postgresql://")
+        storage = {"storage": {"postgres": {"postgres_url": plain}}}
+        with instance_for_test(temp_dir=str(tmp_path), overrides=storage) as made:
+            assert type(made.run_storage).__name__ == "PostgresRunStorage"
+            yield made
+
+
+def owing() -> None:
+    """A ledger with one case whose first retry and first mail are long due."""
+    settings = load_settings()
+    settings.state.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger.open(settings.ledger)
+    ledger.migrate()
+    row = failed_row("pi_1", move="both")
+    enrol(ledger, failed_table(row), now=NOW, policy=Policy.from_settings(settings))
+    ledger.close()
+
+
+def test_everything_is_there() -> None:
+    repository = build_definitions(load_settings()).get_repository_def()
+    assert {job.name for job in repository.get_all_jobs()} >= {
+        "retry_job",
+        "email_job",
+        "retrain_job",
+        "export_job",
+    }
+    assert {sensor.name for sensor in repository.sensor_defs} == {"due_retries", "due_messages"}
+    assert {each.name for each in repository.schedule_defs} == {
+        "retry_net", "email_net", "nightly_export", "weekly_retrain",
+    }  # fmt: skip
+
+
+def test_jobs_that_charge_or_mail_take_no_configuration_and_no_retries() -> None:
+    definitions = build_definitions(load_settings())
+    for name in ("retry_job", "email_job"):
+        job = definitions.resolve_job_def(name)
+        assert job.tags["dagster/max_retries"] == "0"
+        assert all(not node.definition.config_schema.as_field().is_required for node in job.nodes)
+
+
+def test_a_drain_with_nothing_due_is_a_green_run(instance: DagsterInstance) -> None:
+    result = (
+        build_definitions(load_settings()).resolve_job_def("retry_job").execute_in_process(instance=instance)
+    )
+    assert result.success
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.job_name == "retry_job"
+
+
+def test_export_writes_every_table(instance: DagsterInstance) -> None:
+    owing()
+    assert (
+        build_definitions(load_settings())
+        .resolve_job_def("export_job")
+        .execute_in_process(instance=instance)
+        .success
+    )
+    assert (load_settings().export_dir / "recovery_case.parquet").exists()
+
+
+def test_sensors_skip_when_nothing_is_due_and_start_when_something_is() -> None:
+    with DagsterInstance.ephemeral() as instance:
+        tinko = TinkoResource()
+        context = build_sensor_context(instance=instance, resources={"tinko": tinko})
+        for sensor in (due_retries, due_messages):
+            assert isinstance(sensor(context), SkipReason)
+        owing()
+        for sensor in (due_retries, due_messages):
+            request = sensor(context)
+            assert isinstance(request, RunRequest)
+            assert request.run_key is None
+
+
+def test_sensors_say_when_no_key_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TINKO_STRIPE_API_BASE")
+    owing()
+    with DagsterInstance.ephemeral() as instance:
+        context = build_sensor_context(instance=instance, resources={"tinko": TinkoResource()})
+        result = due_retries(context)
+    assert isinstance(result, SkipReason)
+    assert "STRIPE_SECRET_KEY" in (result.skip_message or "")

@@ -1,0 +1,166 @@
+"""The `tinko` command line: each command is a thin call of the use case the assets call too.
+
+With `--json` the last line printed is one JSON object. A mistake of the user's is one sentence on standard
+error and an exit code that is not 0; a traceback means a bug of ours.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tinko_pipelines.app import App
+from tinko_pipelines.errors import ChecksFailedError, TinkoError
+from tinko_pipelines.settings import load_settings
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Recover failed card payments.",
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+
+
+def _app() -> App:
+    return App(load_settings())
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON types: dataclasses to objects, times to ISO text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: _plain(item) for key, item in asdict(value).items()}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def _show(value: Any, as_json: bool) -> None:
+    """Print a result for a person, or as one line of JSON."""
+    plain = _plain(value)
+    if as_json or not isinstance(plain, dict):
+        typer.echo(json.dumps(plain, ensure_ascii=False))
+        return
+    table = Table(show_header=False, box=None)
+    for key, item in plain.items():
+        table.add_row(
+            key, json.dumps(item, ensure_ascii=False) if isinstance(item, dict | list) else str(item)
+        )
+    out.print(table)
+
+
+@cli.command()
+def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
+    """Open the Dagster UI on loopback; after a demo its sandbox is started beside it."""
+    from tinko_pipelines.ui import serve
+
+    raise typer.Exit(serve(load_settings(), port, root=_root(), say=err.print))
+
+
+@cli.command()
+def classify(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Accepted for symmetry: the output always is JSON lines.")
+    ] = True,
+) -> None:
+    """Read declines as JSON lines on standard input, write a verdict as a JSON line for each."""
+    del as_json
+    for line in _app().classify_lines(sys.stdin):
+        typer.echo(line)
+
+
+@cli.command()
+def drain(as_json: AsJson = False) -> None:
+    """Do every retry that is due, and settle what is unsettled."""
+    from tinko_pipelines.retry.boundary import killer_from
+
+    app = _app()
+    result = app.drain(owner=f"cli:{os.getpid()}", boundary=killer_from(os.environ.get("TINKO_KILL_AT")))
+    _show({"dry_run": not app.settings.charges_for_real, **result.counts()}, as_json)
+
+
+@cli.command()
+def mail(as_json: AsJson = False) -> None:
+    """Send every recovery mail that is due."""
+    app = _app()
+    result = app.send_mail(owner=f"cli:{os.getpid()}")
+    _show({"dry_run": not app.settings.mails_for_real, **result.counts()}, as_json)
+
+
+@cli.command()
+def check(as_json: AsJson = False) -> None:
+    """Run every invariant over ledger and lake; exit code 6 when one is broken."""
+    results = _app().check()
+    broken = [result for result in results if result.rows]
+    if as_json:
+        _show({"ok": not broken, "invariants": len(results), "broken": broken}, as_json)
+    else:
+        for result in results:
+            typer.echo(
+                f"{'ok  ' if not result.rows else 'FAIL'}  {result.title}"
+                + (f": {result.rows} rows" if result.rows else "")
+            )
+    if broken:
+        raise ChecksFailedError(
+            f"{len(broken)} of {len(results)} invariants are broken: {', '.join(r.name for r in broken)}"
+        )
+
+
+def _switch(enabled: bool, account: str | None, reason: str, as_json: bool) -> None:
+    from tinko_pipelines.ledger.control import pause as pause_charging
+    from tinko_pipelines.ledger.control import resume as resume_charging
+
+    app = _app()
+    scope = account or "global"
+    act: Callable[..., object] = resume_charging if enabled else pause_charging
+    act(
+        app.ledger,
+        scope=scope,
+        reason=reason,
+        by=f"cli:{os.environ.get('USER', 'unknown')}",
+        at=app.clock.now(),
+    )
+    _show({"scope": scope, "charging_enabled": enabled, "reason": reason}, as_json)
+
+
+@cli.command()
+def pause(reason: str = "paused by hand", account: str | None = None, as_json: AsJson = False) -> None:
+    """Stop all charging and mailing at once, for all accounts or one."""
+    _switch(False, account, reason, as_json)
+
+
+@cli.command()
+def resume(reason: str = "resumed by hand", account: str | None = None, as_json: AsJson = False) -> None:
+    """Allow charging and mailing again."""
+    _switch(True, account, reason, as_json)
+
+
+def _root() -> Path:
+    """The folder whose `workspace.yaml` and rooms are run: the checkout, or where the packages lie."""
+    return Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    """Run the command line; errors written for people become one sentence and an exit code."""
+    try:
+        cli()
+    except TinkoError as error:
+        err.print(f"tinko: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)

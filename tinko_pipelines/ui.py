@@ -1,0 +1,69 @@
+"""Starting the Dagster UI on loopback, with Dagster's home prepared in the state folder."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tinko_pipelines.settings import Settings
+
+DAGSTER_YAML = """\
+telemetry:
+  enabled: false
+run_queue:
+  max_concurrent_runs: 4
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 120
+  max_runtime_seconds: 3600
+  max_resume_run_attempts: 0
+  free_slots_after_run_end_seconds: 60
+run_retries:
+  enabled: true
+  max_retries: 0
+retention:
+  schedule:
+    purge_after_days: 30
+  sensor:
+    purge_after_days:
+      skipped: 3
+      success: 30
+      failure: 30
+      started: 30
+concurrency:
+  pools:
+    default_limit: 1
+"""
+
+POSTGRES_YAML = """\
+storage:
+  postgres:
+    postgres_url:
+      env: TINKO_DAGSTER_URL
+"""
+
+
+def dagster_home(settings: Settings, *, postgres: bool = False) -> Path:
+    """Dagster's home below the state folder, with its configuration; run storage on PostgreSQL if asked."""
+    home = settings.state / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    text = DAGSTER_YAML + (POSTGRES_YAML if postgres else "")
+    target = home / "dagster.yaml"
+    if not target.exists() or target.read_text() != text:
+        target.write_text(text)
+    return home
+
+
+def serve(settings: Settings, port: int, *, root: Path, say: Callable[[str], None]) -> int:
+    """Run `dagster dev` until interrupted; returns its exit code."""
+    home = dagster_home(settings, postgres=bool(os.environ.get("TINKO_DAGSTER_URL")))
+    environment = {**os.environ, "DAGSTER_HOME": str(home), "TINKO_STATE": str(settings.state)}
+    say(f"Dagster UI: http://127.0.0.1:{port} (stop with Ctrl-C)")
+    workspace = root / "workspace.yaml"
+    where = ["-w", str(workspace)] if workspace.exists() else ["-m", "tinko_pipelines.definitions"]
+    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), *where]
+    try:
+        return subprocess.run(command, check=False, cwd=root, env=environment).returncode  # noqa: S603
+    except KeyboardInterrupt:
+        return 0

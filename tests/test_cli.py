@@ -68,3 +68,11 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, environment: dict[str, str], 
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert "pw" not in done.stderr.replace("pw_", "")
+
+
+def test_doctor_says_what_is_missing(tmp_path: Path) -> None:
+    done = tinko(tmp_path, "doctor", "--json")
+    assert done.returncode == 1, done.stderr
+    found = {each["name"]: each for each in last_object(done)["findings"]}  # type: ignore[index,attr-defined]
+    assert "STRIPE_SECRET_KEY" in found["key"]["text"]
+    assert found["ledger"]["ok"] is True

@@ -73,6 +73,25 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
 
 
 @cli.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check key, mode, rights, database and mail server, and say what is missing."""
+    from tinko_pipelines.doctor import diagnose
+
+    app = _app()
+    findings = diagnose(app.settings, gateway_factory=lambda: app.gateway)
+    failed = sum(finding.ok is False for finding in findings)
+    if as_json:
+        _show({"ok": failed == 0, "findings": findings}, as_json)
+    else:
+        for finding in findings:
+            mark = {True: "ok  ", False: "FAIL", None: "note"}[finding.ok]
+            typer.echo(
+                f"{mark}  {finding.name}: {finding.text}" + (f"\n      {finding.fix}" if finding.fix else "")
+            )
+    raise typer.Exit(1 if failed else 0)
+
+
+@cli.command()
 def classify(
     as_json: Annotated[
         bool, typer.Option("--json", help="Accepted for symmetry: the output always is JSON lines.")

@@ -11,8 +11,6 @@ from tinko_pipelines.settings import Settings
 DAGSTER_YAML = """\
 telemetry:
   enabled: false
-run_queue:
-  max_concurrent_runs: 4
 run_monitoring:
   enabled: true
   start_timeout_seconds: 120
@@ -32,6 +30,8 @@ retention:
       failure: 30
       started: 30
 concurrency:
+  runs:
+    max_concurrent_runs: 4
   pools:
     default_limit: 1
 """

@@ -7,7 +7,13 @@ class StripeRefusalError(Exception):
     """An answer that is not 200. `saved` says whether an idempotency key keeps it."""
 
     def __init__(
-        self, status: int, message: str, *, kind: str = "invalid_request_error", saved: bool = True, **detail: Any
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        saved: bool = True,
+        **detail: Any,
     ) -> None:
         """`detail` becomes fields of the error beside `type` and `message`."""
         super().__init__(message)

@@ -25,6 +25,10 @@ UNBOUNDED = frozenset({"payment_methods"})
 EXTRA_PARAMS: dict[str, dict[str, str]] = {"subscriptions": {"status": "all"}}
 
 
+class NotOfferedError(GatewayError):
+    """The server at this address has no such list; Stripe has them all, a stand-in may not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page as Stripe sent it, with its objects parsed once."""
@@ -81,7 +85,7 @@ class BulkReader:
             yield page
             if not more or not page.data:
                 return
-            query["starting_after"] = page.data[-1]["id"]
+            query["starting_after"] = _cursor(object_name, page)
         raise GatewayError(f"{object_name}: more than {MOST_PAGES} pages; read a shorter range")
 
     def retrieve(self, object_name: str, object_id: str) -> Page | None:
@@ -93,7 +97,10 @@ class BulkReader:
         return self._parsed(object_name, response, lambda document: [document])[0]
 
     def _page(self, object_name: str, path: str, query: Mapping[str, str]) -> tuple[Page, bool]:
-        return self._parsed(object_name, self._get(path, query), lambda document: document["data"])
+        response = self._get(path, query)
+        if response.status_code == 404 and "starting_after" not in query:
+            raise NotOfferedError(f"{object_name}: {self._base} has no {path}")
+        return self._parsed(object_name, response, lambda document: document["data"])
 
     def _parsed(
         self, object_name: str, response: httpx.Response, rows: Callable[[Any], list[Any]]
@@ -147,6 +154,14 @@ class BulkReader:
         return GatewayError(
             f"{path}: {said}" + (f" ({detail})" if detail and response.status_code == 400 else "")
         )
+
+
+def _cursor(object_name: str, page: Page) -> str:
+    """The id to go on after: the last one, or the nearest before it where the last object is malformed."""
+    for item in reversed(page.data):
+        if isinstance(item, dict) and isinstance(item.get("id"), str):
+            return str(item["id"])
+    raise GatewayError(f"{object_name}: a page of {len(page.data)} objects has no id to go on from")
 
 
 def _wait_seconds(response: httpx.Response, attempt: int) -> float:

@@ -1,0 +1,196 @@
+"""Which payments failed, as a table of cases over a small lake."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lake.stripe_objects import (
+    DAY,
+    START,
+    charge,
+    customer,
+    intent,
+    invoice,
+    invoice_payment,
+    method,
+    paid,
+    subscription,
+)
+from tinko_pipelines.lake.debts import FAILED_PAYMENTS, failed_payments
+from tinko_pipelines.lake.parse import Malformed, parse
+from tinko_pipelines.lake.schemas import BY_STRIPE_OBJECT, OBJECTS
+from tinko_pipelines.lake.store import Lake
+
+NOW = datetime.fromtimestamp(START + 30 * DAY, UTC)
+
+
+def debts(folder: Path, *items: dict[str, Any]) -> list[dict[str, Any]]:
+    lake = Lake(folder)
+    for item in items:
+        name = BY_STRIPE_OBJECT[item["object"]]
+        row = parse(OBJECTS[name], item, "default", False, NOW)
+        assert not isinstance(row, Malformed), row
+        lake.upsert(name, [row])
+    table = failed_payments(lake, NOW)
+    assert table.schema == FAILED_PAYMENTS
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def billed(*charges: dict[str, Any], **changes: Any) -> list[dict[str, Any]]:
+    return [
+        invoice("in_1", START, **changes),
+        invoice_payment("inpay_1", START, "in_1", "pi_1"),
+        intent("pi_1", START),
+        subscription("sub_1", START),
+        customer("cus_1", START),
+        method("pm_1", START),
+        *charges,
+    ]
+
+
+def test_an_empty_lake_has_no_failed_payments(tmp_path: Path) -> None:
+    assert debts(tmp_path) == []
+
+
+def test_a_failed_invoice_is_one_debt_however_often_it_was_tried(tmp_path: Path) -> None:
+    [row] = debts(
+        tmp_path,
+        *billed(charge("ch_1", START), charge("ch_2", START + DAY), next_payment_attempt=START + 3 * DAY),
+    )
+    assert (row["debt_kind"], row["debt_id"], row["status"]) == ("invoice", "in_1", "open")
+    assert (row["first_charge_id"], row["last_charge_id"], row["failed_charges"]) == ("ch_1", "ch_2", 2)
+    assert (row["code"], row["network_decline_code"]) == ("insufficient_funds", "51")
+    assert (row["payment_method_id"], row["card_country"]) == ("pm_1", "US")
+    assert row["next_payment_attempt_at"] == datetime.fromtimestamp(START + 3 * DAY, UTC)
+    assert (row["subscription_status"], row["preferred_locale"]) == ("past_due", "de-DE")
+    assert not row["card_changed_since_failure"]
+
+
+def test_a_debt_whose_first_charge_passed_never_failed(tmp_path: Path) -> None:
+    assert debts(tmp_path, *billed(paid("ch_1", START), charge("ch_2", START + DAY))) == []
+
+
+def test_a_charge_after_the_moment_asked_about_does_not_count(tmp_path: Path) -> None:
+    assert debts(tmp_path, charge("ch_1", START + 40 * DAY)) == []
+
+
+def test_a_debt_paid_later_is_paid_once_with_its_charge(tmp_path: Path) -> None:
+    [row] = debts(tmp_path, *billed(charge("ch_1", START), paid("ch_2", START + DAY), status="paid"))
+    assert (row["status"], row["paid_charge_id"]) == ("paid", "ch_2")
+    assert row["paid_at"] == datetime.fromtimestamp(START + DAY, UTC)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"status": "void"}, "void"),
+        ({"status": "uncollectible"}, "uncollectible"),
+        ({"status": "open"}, "open"),
+    ],
+)
+def test_the_state_of_an_invoice_is_the_state_of_its_debt(
+    changes: dict[str, Any], status: str, tmp_path: Path
+) -> None:
+    assert debts(tmp_path, *billed(charge("ch_1", START), **changes))[0]["status"] == status
+
+
+def test_a_refunded_payment_is_neither_open_nor_paid(tmp_path: Path) -> None:
+    back = paid("ch_2", START + DAY, amount_refunded=1900, refunded=True)
+    [row] = debts(tmp_path, *billed(charge("ch_1", START), back, status="paid"))
+    assert (row["status"], row["refunded_minor"]) == ("refunded", 1900)
+
+
+def test_another_default_card_is_the_one_to_try(tmp_path: Path) -> None:
+    other = method("pm_2", START + DAY, card={"brand": "visa", "country": "US", "fingerprint": "fp_2"})
+    wealthy = customer("cus_1", START, invoice_settings={"default_payment_method": "pm_2"})
+    items = [item for item in billed(charge("ch_1", START)) if item["object"] != "customer"]
+    [row] = debts(tmp_path, *items, other, wealthy)
+    assert (row["payment_method_id"], row["card_fingerprint"]) == ("pm_2", "fp_2")
+    assert row["card_changed_since_failure"]
+
+
+def test_what_remains_owed_is_the_amount(tmp_path: Path) -> None:
+    assert debts(tmp_path, *billed(charge("ch_1", START), amount_remaining=500))[0]["amount_minor"] == 500
+
+
+def one_off(**changes: Any) -> list[dict[str, Any]]:
+    return [
+        customer("cus_1", START),
+        method("pm_1", START),
+        intent("pi_1", START, **changes),
+        charge("ch_1", START),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("extra", "consent"),
+    [
+        ([], False),
+        ([intent("pi_0", START - DAY, setup_future_usage="off_session"),
+          paid("ch_0", START - DAY, payment_intent="pi_0", amount=700)], True),
+        ([intent("pi_0", START - DAY), paid("ch_0", START - DAY, payment_intent="pi_0", amount=700)], False),
+    ],
+)  # fmt: skip
+def test_off_session_consent_needs_evidence(
+    extra: list[dict[str, Any]], consent: bool, tmp_path: Path
+) -> None:
+    [row] = debts(tmp_path, *one_off(), *extra)
+    assert row["off_session_consent"] is consent
+
+
+def test_consent_of_the_intent_itself_needs_the_card_attached(tmp_path: Path) -> None:
+    assert debts(tmp_path / "a", *one_off(setup_future_usage="off_session"))[0]["off_session_consent"]
+    gone = [item for item in one_off(setup_future_usage="off_session") if item["object"] != "payment_method"]
+    [row] = debts(tmp_path / "b", *gone, method("pm_1", START, customer=None))
+    assert not row["off_session_consent"]
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "elsewhere"),
+    [
+        ({}, {}, "pi_2"),
+        ({"order_id": "7"}, {}, "pi_2"),
+        ({"order_id": "7"}, {"order_id": "7"}, "pi_2"),
+        ({"order_id": "7"}, {"order_id": "8"}, None),
+    ],
+)
+def test_paid_by_another_intent_unless_the_orders_differ(
+    mine: dict[str, str], theirs: dict[str, str], elsewhere: str | None, tmp_path: Path
+) -> None:
+    other = [intent("pi_2", START + 60, metadata=theirs), paid("ch_2", START + 60, payment_intent="pi_2")]
+    [row] = debts(tmp_path, *one_off(metadata=mine), *other)
+    assert row["paid_elsewhere_by"] == elsewhere
+
+
+@pytest.mark.parametrize(
+    "changes", [{"amount": 1800}, {"currency": "eur"}, {"customer": "cus_2"}, {"created": START - 60}]
+)
+def test_another_payment_that_is_not_the_same_says_nothing(changes: dict[str, Any], tmp_path: Path) -> None:
+    other = [intent("pi_2", START + 60), paid("ch_2", START + 60, **{"payment_intent": "pi_2", **changes})]
+    assert debts(tmp_path, *one_off(), *other)[0]["paid_elsewhere_by"] is None
+
+
+def test_next_months_invoice_does_not_pay_this_months(tmp_path: Path) -> None:
+    later = [
+        invoice("in_2", START + 60, status="paid"),
+        invoice_payment("inpay_2", START + 60, "in_2", "pi_2"),
+        intent("pi_2", START + 60, status="succeeded"),
+        paid("ch_2", START + 60, payment_intent="pi_2"),
+    ]
+    [row] = debts(tmp_path, *billed(charge("ch_1", START)), *later)
+    assert (row["debt_id"], row["paid_elsewhere_by"], row["status"]) == ("in_1", None, "open")
+
+
+def test_a_legacy_charge_is_its_own_debt(tmp_path: Path) -> None:
+    [row] = debts(tmp_path, charge("ch_1", START, payment_intent=None))
+    assert (row["debt_kind"], row["debt_id"]) == ("charge", "ch_1")
+
+
+def test_a_dispute_of_the_payment_is_seen(tmp_path: Path) -> None:
+    dispute = {"id": "du_1", "object": "dispute", "created": START + 2 * DAY, "charge": "ch_2", "amount": 1900,
+               "currency": "usd"}  # fmt: skip
+    [row] = debts(tmp_path, *billed(charge("ch_1", START), paid("ch_2", START + DAY), status="paid"), dispute)
+    assert row["disputed"]

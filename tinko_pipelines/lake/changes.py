@@ -1,0 +1,93 @@
+"""Keeping the lake up to date: what was created since the last look, and what the events say has changed.
+
+Stripe's lists know no "updated since", so changes are learned from events. An event's own copy of an object may
+be old, or of another API version, so the object itself is fetched again. Events older than 30 days are gone;
+after such a pause everything is read anew.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from tinko_pipelines.gateway.bulk import UNBOUNDED, NotOfferedError, Page
+from tinko_pipelines.lake.ingest import IngestResult, Progress, fetch_by_id, ingest, look_up_methods, take_in
+from tinko_pipelines.lake.schemas import BY_STRIPE_OBJECT, OBJECTS
+from tinko_pipelines.lake.store import Lake
+
+if TYPE_CHECKING:
+    from tinko_pipelines.gateway.bulk import BulkReader
+
+OVERLAP = timedelta(hours=1)
+"""Each look reads this much again, since events and lists show new objects some seconds late."""
+EVENTS_KEPT = timedelta(days=29)
+"""One day less than Stripe keeps them."""
+
+
+def ingest_changes(
+    reader: BulkReader, lake: Lake, *, now: datetime, since_days: int, progress: Progress | None = None
+) -> dict[str, IngestResult]:
+    """Bring the lake up to `now`; the first time, and after too long a pause, by reading `since_days` whole."""
+    note = f"changes-{reader.account_id}"
+    last = lake.read_note(note).get("read_until")
+    read_until = datetime.fromisoformat(last) if last else None
+    if read_until is None or now - read_until > EVENTS_KEPT:
+        results = ingest(reader, lake, since=now - timedelta(days=since_days), now=now, progress=progress)
+    else:
+        results = _changes(reader, lake, read_until - OVERLAP, now, progress)
+    lake.write_note(note, {"read_until": now.astimezone(UTC).isoformat()})
+    return results
+
+
+def _changes(
+    reader: BulkReader, lake: Lake, since: datetime, now: datetime, progress: Progress | None
+) -> dict[str, IngestResult]:
+    event_pages = list(reader.pages("events", created_gte=since))
+    results: dict[str, IngestResult] = {}
+    seen: dict[str, set[str]] = defaultdict(set)
+    for name in OBJECTS:
+        if name in UNBOUNDED or name == "events":
+            continue
+        try:
+            pages = list(reader.pages(name, created_gte=since))
+        except NotOfferedError as error:
+            results[name] = IngestResult(notices=(str(error),))
+            continue
+        seen[name].update(_id(item) for page in pages for item in page.data)
+        results[name] = take_in(lake, reader, name, pages, now)
+        if progress is not None:
+            progress(name, results[name].read)
+    for name, changed in _changed_elsewhere(lake, event_pages, seen).items():
+        pages = fetch_by_id(reader, name, sorted(changed), changed)
+        results[name] = results.get(name, IngestResult()).plus(take_in(lake, reader, name, pages, now))
+    found = look_up_methods(reader, lake, now)
+    results["payment_methods"] = results.get("payment_methods", IngestResult()).plus(found)
+    # Events come last: until they are stored, a look that was cut short fetches the same objects again.
+    results["events"] = take_in(lake, reader, "events", event_pages, now)
+    return results
+
+
+def _changed_elsewhere(
+    lake: Lake, event_pages: list[Page], seen: dict[str, set[str]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Objects named by events not stored yet and not read just now: by lake name and id, as the event has them."""
+    with lake.connect("events") as connection:
+        stored = {str(row[0]) for row in connection.execute("SELECT id FROM events").fetchall()}
+    wanted: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for page in event_pages:
+        for event in page.data:
+            if not isinstance(event, dict) or event.get("id") in stored:
+                continue
+            data = event.get("data")
+            found = data.get("object") if isinstance(data, dict) else None
+            if not isinstance(found, dict):
+                continue
+            name = BY_STRIPE_OBJECT.get(str(found.get("object")))
+            if name is not None and _id(found) and _id(found) not in seen[name]:
+                wanted[name].setdefault(_id(found), found)
+    return wanted
+
+
+def _id(item: Any) -> str:
+    return str(item.get("id") or "") if isinstance(item, dict) else ""

@@ -6,7 +6,7 @@ knowledge of Stripe beyond ids, `created` and the fields lists are filtered by.
 
 import heapq
 import sqlite3
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ REFS: dict[str, tuple[str, ...]] = {
     "refunds": ("charge", "payment_intent"),
     "disputes": ("charge", "payment_intent"),
     "balance_transactions": ("source",),
+    "checkout_sessions": ("customer", "payment_intent", "invoice"),
 }
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (kind TEXT, id TEXT, seq INTEGER, body BLOB, PRIMARY KEY (kind, id));
@@ -82,7 +83,7 @@ class Store:
         for kind, seq, body in self._db.execute("SELECT kind, seq, body FROM objects ORDER BY seq"):
             item = orjson.loads(body)
             if kind == "events":
-                item["data"] = {"object": orjson.Fragment(orjson.dumps(item["data"]["object"]))}
+                item["data"] = orjson.Fragment(orjson.dumps(item["data"]))
             self._place(kind, item, seq)
         self._queue = [
             (at, seq, kind, orjson.loads(payload))
@@ -99,6 +100,7 @@ class Store:
         self._done: list[int] = []
         self._saved: dict[str, SavedAnswer] = {}
         self._pruned: list[str] = []
+        self._dropped: list[tuple[str, str]] = []
 
     def number(self, key: str, default: int = 0) -> int:
         """A remembered whole number."""
@@ -137,6 +139,19 @@ class Store:
             if isinstance(value, str) and (kind, name, path, value) not in self._listed:
                 self._listed.add((kind, name, path, value))
                 insort(self._by_ref.setdefault((kind, path, value), []), place)
+
+    def drop_oldest(self, kind: str, before: int) -> int:
+        """Forget the objects of a kind without references that were created before a moment; how many."""
+        order = self._order.get(kind, [])
+        gone = bisect_left(order, (before,))
+        for place in order[:gone]:
+            name = place[2]
+            del self.objects[kind][name]
+            del self._places[kind, name]
+            self._changed.discard((kind, name))
+            self._dropped.append((kind, name))
+        del order[:gone]
+        return gone
 
     def places(self, kind: str, wanted: Mapping[str, str] | None = None) -> list[Place]:
         """Places oldest first; narrowed by one of `wanted` where that is indexed, so check the rest."""
@@ -189,7 +204,8 @@ class Store:
 
     def commit(self) -> None:
         """Write all changes since the last commit in one transaction."""
-        if not (self._changed or self._changed_meta or self._queued or self._done or self._saved):
+        changes = (self._changed, self._changed_meta, self._queued, self._done, self._saved, self._dropped)
+        if not any(changes) and not self._pruned:
             return
         write = self._db.executemany
         self._db.execute("BEGIN IMMEDIATE")
@@ -200,6 +216,7 @@ class Store:
                 for kind, name in self._changed
             ),
         )
+        write("DELETE FROM objects WHERE kind = ? AND id = ?", self._dropped)
         write("DELETE FROM happenings WHERE seq = ?", ((seq,) for seq in self._done))
         write(
             "INSERT INTO happenings VALUES (?, ?, ?, ?)",

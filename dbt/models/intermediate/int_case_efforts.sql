@@ -1,0 +1,36 @@
+with attempts as (
+    select
+        case_id,
+        count(*) filter (where is_executed) as own_attempts,
+        max(settled_at) filter (where state = 'succeeded') as own_success_at,
+        max(charge_id) filter (where state = 'succeeded') as own_charge_id,
+        coalesce(bool_or(state = 'succeeded'), false) as has_own_success
+    from {{ ref('stg_attempts') }}
+    group by case_id
+),
+
+messages as (
+    select case_id, count(*) as messages_sent
+    from {{ ref('stg_messages') }}
+    where state = 'sent' and kind = 'dunning'
+    group by case_id
+)
+
+select
+    k.case_id,
+    k.account_id,
+    k.debt_id,
+    k.case_state,
+    k.category,
+    k.move,
+    k.verdict_source,
+    k.decline_code,
+    k.closed_at,
+    coalesce(a.own_attempts, 0) as own_attempts,
+    coalesce(m.messages_sent, 0) as messages_sent,
+    coalesce(a.has_own_success, false) as has_own_success,
+    a.own_success_at,
+    a.own_charge_id
+from {{ ref('stg_cases') }} as k
+left join attempts as a on a.case_id = k.case_id
+left join messages as m on m.case_id = k.case_id

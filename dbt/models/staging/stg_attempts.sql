@@ -1,0 +1,22 @@
+select
+    id as attempt_id,
+    case_id,
+    account_id,
+    livemode,
+    n,
+    operation,
+    object_id,
+    charge_id,
+    lower(currency) as currency,
+    amount_minor,
+    card_brand,
+    state,
+    executed as is_executed,
+    decline_code,
+    advice_code,
+    network_decline_code,
+    network_advice_code,
+    prepared_at,
+    called_at,
+    settled_at
+from {{ source('ledger', 'attempt') }}

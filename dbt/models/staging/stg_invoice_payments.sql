@@ -1,0 +1,2 @@
+select account_id, id as invoice_payment_id, invoice_id, payment_intent_id, charge_id
+from {{ source('lake', 'invoice_payments') }}

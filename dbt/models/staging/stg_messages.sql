@@ -1,0 +1,14 @@
+select
+    id as message_id,
+    case_id,
+    account_id,
+    livemode,
+    step,
+    kind,
+    template,
+    locale,
+    state,
+    drop_reason,
+    due_at,
+    sent_at
+from {{ source('ledger', 'message') }}

@@ -1,0 +1,9 @@
+select
+    account_id,
+    debt_id,
+    category,
+    move,
+    source as verdict_source,
+    rule as verdict_rule,
+    confidence as verdict_confidence
+from {{ source('derived', 'verdicts') }}

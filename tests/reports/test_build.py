@@ -1,0 +1,181 @@
+"""The marts, through the front door: Parquet in, `build`, DuckDB out."""
+
+import json
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.reports.synthetic import AS_OF, FAILED_AT, World, days
+from tinko_pipelines.errors import StoreError
+from tinko_pipelines.reports.dbt_runner import BuildResult, build, built_mark, ensure_manifest
+from tinko_pipelines.settings import Settings
+
+Told = tuple[Settings, BuildResult]
+
+
+def rows(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(settings.warehouse_path), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_a_build_passes_its_tests_in_silence(told: Told) -> None:
+    _, result = told
+    assert result.models >= 25
+    assert result.tests >= 50
+    assert result.warnings == []
+    assert 0 < result.seconds < 60
+    assert {node.status for node in result.nodes} == {"success", "pass"}
+    assert len(result.nodes) == result.models + result.tests
+
+
+def test_each_debt_has_the_outcome_and_the_reason_its_evidence_allows(told: Told) -> None:
+    found = rows(
+        told[0],
+        "SELECT debt_id, outcome, recovered_by, recovered_amount_minor, reversed_amount_minor, is_closed"
+        " FROM recovery_debts WHERE account_id = 'acct_1'",
+    )
+    assert {row[0]: row[1:] for row in found} == {
+        "in_own": ("recovered", "own_retry", 1000, 0, True),
+        "in_stripe": ("recovered", "stripe_retry", 1000, 0, True),
+        "in_mail": ("recovered", "after_mail", 1000, 0, True),
+        "in_self": ("recovered", "customer", 700, 300, True),
+        "pi_shop": ("recovered", "other", 1000, 0, True),
+        "pi_again": ("merged", None, 0, 0, True),
+        "in_given_back": ("reversed", None, 0, 1000, True),
+        "in_disputed": ("reversed", None, 0, 1000, True),
+        "in_won": ("recovered", "customer", 1000, 0, True),
+        "in_open": ("owed", None, 0, 0, False),
+        "in_left_alone": ("owed", None, 0, 0, False),
+        "in_void": ("canceled", None, 0, 0, True),
+        "in_exhausted": ("owed", None, 0, 0, True),
+        "pi_yen": ("recovered", "customer", 5000, 0, True),
+    }
+
+
+def test_the_summary_keeps_currencies_and_accounts_apart(told: Told) -> None:
+    found = rows(
+        told[0],
+        "SELECT account_id, currency, failed_count, failed_amount_minor, recovered_count, recovered_amount_minor,"
+        " closed_count, open_count, in_recovery_count, executed_attempts, messages_sent FROM recovery_summary"
+        " ORDER BY ALL",
+    )
+    assert found == [
+        ("acct_1", "jpy", 1, 5000, 1, 5000, 1, 0, 0, 0, 0),
+        ("acct_1", "usd", 13, 13000, 6, 5700, 11, 2, 1, 3, 4),
+        ("acct_2", "usd", 2, 16000, 0, 0, 0, 2, 0, 0, 0),
+    ]
+
+
+def test_an_attempt_counts_for_the_account_it_was_made_in(told: Told) -> None:
+    debts = "SELECT account_id, own_attempts FROM recovery_debts WHERE debt_id = 'in_own' ORDER BY 1"
+    assert rows(told[0], debts) == [("acct_1", 2), ("acct_2", 0)]
+    nth = "SELECT n, executed_count, succeeded_count, success_rate FROM recovery_by_attempt ORDER BY n"
+    assert rows(told[0], nth) == [(1, 2, 0, 0.0), (2, 1, 1, 1.0)]
+
+
+def test_a_cohort_is_mature_28_days_after_its_last_failure(told: Told) -> None:
+    found = rows(
+        told[0],
+        "SELECT strftime(cohort_month, '%Y-%m'), is_mature, failed_count FROM recovery_by_cohort"
+        " WHERE account_id = 'acct_1' AND currency = 'usd' ORDER BY 1",
+    )
+    assert found == [("2026-09", True, 12), ("2026-10", False, 1)]
+
+
+def test_cash_lies_on_the_day_of_the_payment(told: Told) -> None:
+    found = rows(
+        told[0],
+        "SELECT day::varchar, recovered_amount_minor, customer_amount_minor FROM cash_by_day"
+        " WHERE day >= '2026-09-11' ORDER BY 1",
+    )
+    assert found == [("2026-09-11", 1000, 0), ("2026-09-21", 700, 700)]
+
+
+def test_first_attempts_that_passed_are_in_the_denominator(told: Told) -> None:
+    found = rows(
+        told[0],
+        "SELECT first_attempt_count, failed_first_attempt_count, failure_rate_count FROM payments_by_day"
+        " WHERE day = '2026-09-01' AND currency = 'usd' AND account_id = 'acct_1'",
+    )
+    assert found == [(16, 12, 0.75)]
+
+
+def test_the_ledger_is_believed_before_the_lake_has_caught_up(fresh: Settings) -> None:
+    world = World()
+    world.debt("in_new")
+    world.case("in_new", "recovered")
+    world.attempt("in_new", 1, FAILED_AT + days(2), "succeeded")
+    world.write(fresh)
+    build(fresh, AS_OF)
+    found = rows(
+        fresh, "SELECT status, recovered_by, recovered_amount_minor, days_to_recover FROM recovery_debts"
+    )
+    assert found == [("open", "own_retry", 1000, 2.0)]
+
+
+def test_an_empty_lake_and_ledger_build(fresh: Settings) -> None:
+    World().write(fresh)
+    result = build(fresh, AS_OF)
+    assert result.warnings == []
+    assert rows(fresh, "SELECT count(*) FROM recovery_debts") == [(0,)]
+    assert rows(fresh, "SELECT count(*) FROM recovery_summary") == [(0,)]
+
+
+def test_what_is_missing_is_named_with_the_command_that_makes_it(fresh: Settings) -> None:
+    with pytest.raises(StoreError, match="run `tinko ingest` first"):
+        build(fresh, AS_OF)
+    World().write(fresh)
+    (fresh.lake_dir / "derived" / "verdicts.parquet").unlink()
+    with pytest.raises(StoreError, match="not classified yet"):
+        build(fresh, AS_OF)
+
+
+def test_a_failed_build_names_the_model_and_leaves_no_mark(fresh: Settings) -> None:
+    world = World()
+    world.debt("in_twice")
+    world.failed.append(dict(world.failed[0]))
+    world.write(fresh)
+    with pytest.raises(StoreError, match=r"the test has_grain_stg_\w+ failed.*snapshot is unchanged"):
+        build(fresh, AS_OF)
+    assert not built_mark(fresh).exists()
+
+
+def test_a_broken_file_is_one_sentence(fresh: Settings) -> None:
+    World().write(fresh)
+    (fresh.lake_dir / "tables" / "charges" / "part.parquet").write_bytes(b"no parquet")
+    with pytest.raises(StoreError, match="the model stg_charges failed") as caught:
+        build(fresh, AS_OF)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_folder_that_file_patterns_cannot_hold_is_refused(fresh: Settings) -> None:
+    odd = fresh.model_copy(update={"state": fresh.state.parent / "what*ever"})
+    with pytest.raises(StoreError, match="set TINKO_STATE"):
+        build(odd, AS_OF)
+
+
+def test_the_manifest_is_parsed_when_stale_and_only_then(fresh: Settings) -> None:
+    path = ensure_manifest(fresh)
+    first = path.stat().st_mtime_ns
+    assert ensure_manifest(fresh).stat().st_mtime_ns == first
+    path.with_suffix(".sha256").write_text("of another version")
+    assert ensure_manifest(fresh).stat().st_mtime_ns > first
+    assert not list(fresh.state.parent.glob("target"))
+
+
+def test_every_column_of_every_mart_is_documented(told: Told) -> None:
+    nodes = json.loads(ensure_manifest(told[0]).read_text())["nodes"].values()
+    marts = {
+        node["name"]: node for node in nodes if node["resource_type"] == "model" and "marts" in node["fqn"]
+    }
+    found = rows(
+        told[0],
+        "SELECT table_name, list(column_name) FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1",
+    )
+    assert {name for name, _ in found} == set(marts)
+    for name, columns in found:
+        documented = marts[name]["columns"]
+        assert marts[name]["description"]
+        assert set(columns) == set(documented)
+        assert all(documented[column]["description"] for column in columns)

@@ -1,0 +1,234 @@
+"""Runs the dbt project of this installation: parse when stale, build. What the models say is in `dbt/`.
+
+dbt runs as its own process: it keeps its DuckDB connection, its logger and its environment for the life of a
+process, and the pipelines must go on afterwards. All it writes goes below `<state>/dbt`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tinko_pipelines.errors import StoreError
+from tinko_pipelines.reports.sources import require_sources
+from tinko_pipelines.settings import Settings
+
+BUILD_SECONDS_MAX = 600
+LOCK_SECONDS_MAX = 300
+_PIECES = ("dbt_project.yml", "profiles.yml", "models", "macros", "data-tests")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """One model or test of a build: dbt's id of it, dbt's word for how it went, wall seconds."""
+
+    unique_id: str
+    status: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """What a build did: models built, data tests passed, dbt's own warnings, wall seconds, each node."""
+
+    models: int
+    tests: int
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    nodes: list[NodeResult] = field(default_factory=list)
+
+
+def project_dir() -> Path:
+    """The dbt project: `dbt/` of the checkout, or `_dbt` in the installed package."""
+    package = Path(__file__).resolve().parent.parent
+    for candidate in (package / "_dbt", package.parent / "dbt"):
+        if (candidate / "dbt_project.yml").is_file():
+            return candidate
+    raise StoreError(f"the dbt project is missing beside {package}; install tinko-pipelines again")
+
+
+def dbt_environment(settings: Settings) -> dict[str, str]:
+    """The variables dbt needs: where the sources, the warehouse and its own files are. Telemetry is off."""
+    home = settings.state / "dbt"
+    return {
+        "TINKO_DBT_LAKE": str(settings.lake_dir),
+        "TINKO_DBT_EXPORT": str(settings.export_dir),
+        "TINKO_DBT_WAREHOUSE": str(settings.warehouse_path),
+        "DBT_TARGET_PATH": str(home / "target"),
+        "DBT_LOG_PATH": str(home / "logs"),
+        "DBT_PROJECT_DIR": str(project_dir()),
+        "DBT_PROFILES_DIR": str(project_dir()),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+
+
+def ensure_manifest(settings: Settings) -> Path:
+    """The project's manifest, parsed again when it is missing or the project, paths or versions changed."""
+    path = _manifest_path(settings)
+    if not _is_fresh(settings):
+        with _only_one(settings):
+            if not _is_fresh(settings):
+                done = _dbt(settings, ["parse"], {})
+                if done.returncode:
+                    raise StoreError(f"dbt cannot read its project: {_first_error(done.stdout)}")
+                _keep_manifest(settings)
+    return path
+
+
+def build(settings: Settings, as_of: datetime, *, unit_tests: bool = False) -> BuildResult:
+    """Build every model and run its data tests, as of business time `as_of` (timezone-aware).
+
+    Unit tests hold the logic and not the data, so they run where the logic changes: in the test suite.
+    Raises StoreError naming the model or test that failed; the snapshot is not touched here.
+    """
+    require_sources(settings)
+    began = time.monotonic()
+    arguments = ["build"] if unit_tests else ["build", "--exclude-resource-type", "unit_test"]
+    moment = as_of.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
+    with _only_one(settings):
+        built_mark(settings).unlink(missing_ok=True)
+        done = _dbt(settings, arguments, {"TINKO_DBT_AS_OF": moment})
+        results = _results(settings, done)
+        broken = [one for one in results if one["status"] in ("error", "fail", "runtime error")]
+        if broken or done.returncode:
+            raise StoreError(_failure(broken, done.stdout))
+        _keep_manifest(settings)
+        built_mark(settings).write_text(as_of.astimezone(UTC).isoformat())
+    kinds = [one["unique_id"].split(".")[0] for one in results]
+    return BuildResult(
+        models=kinds.count("model"),
+        tests=kinds.count("test") + kinds.count("unit_test"),
+        warnings=[line["info"]["msg"] for line in _lines(done.stdout) if line["info"]["level"] == "warn"],
+        seconds=round(time.monotonic() - began, 2),
+        nodes=[
+            NodeResult(one["unique_id"], str(one["status"]), round(float(one["execution_time"]), 3))
+            for one in results
+        ],
+    )
+
+
+def built_mark(settings: Settings) -> Path:
+    """A file that is there only while the warehouse holds a whole, tested build."""
+    return settings.state / "dbt" / "built"
+
+
+def _dbt(settings: Settings, arguments: list[str], extra: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    settings.state.mkdir(parents=True, exist_ok=True)
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("DBT_", "TINKO_DBT_"))
+    }
+    common = ["--no-version-check", "--no-use-colors", "--log-format", "json", "--log-level", "warn"]
+    try:
+        return subprocess.run(  # noqa: S603 - our own program, no shell, arguments are constants
+            [str(Path(sys.executable).parent / "dbt"), *common, "--log-level-file", "none", *arguments],
+            env={**inherited, **dbt_environment(settings), **extra},
+            cwd=settings.state,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS_MAX,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise StoreError(f"dbt is not installed beside {sys.executable}; run `make setup`") from error
+    except subprocess.TimeoutExpired as error:
+        raise StoreError(
+            f"dbt did not finish within {BUILD_SECONDS_MAX} s; look at {settings.state}/dbt"
+        ) from error
+
+
+def _lines(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        if line.startswith("{"):
+            parsed = json.loads(line)
+            if "info" in parsed:
+                yield parsed
+
+
+def _results(settings: Settings, done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    path = settings.state / "dbt" / "target" / "run_results.json"
+    if done.returncode not in (0, 1) or not path.exists():
+        raise StoreError(f"dbt cannot build: {_first_error(done.stdout or done.stderr)}")
+    results: list[dict[str, Any]] = json.loads(path.read_text())["results"]
+    return results
+
+
+def _failure(broken: list[dict[str, Any]], output: str) -> str:
+    if not broken:
+        return f"dbt cannot build: {_first_error(output)}"
+    first = broken[0]
+    kind, _, *names = first["unique_id"].split(".")
+    name = names[-1] if kind == "unit_test" else names[0]
+    why = " ".join(str(first.get("message") or "no reason given").split())[:400]
+    more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+    return f"the {kind.replace('_', ' ')} {name} failed{more}: {why}; the published snapshot is unchanged"
+
+
+def _first_error(output: str) -> str:
+    errors = [line["info"]["msg"] for line in _lines(output) if line["info"]["level"] == "error"]
+    text = " ".join((errors[0] if errors else output.strip() or "it gave no reason").split())
+    return text[:400]
+
+
+def _manifest_path(settings: Settings) -> Path:
+    return settings.state / "dbt" / "manifest.json"
+
+
+def _fingerprint(settings: Settings) -> str:
+    digest = hashlib.sha256(json.dumps(dbt_environment(settings), sort_keys=True).encode())
+    for name in ("dbt-core", "dbt-duckdb"):
+        digest.update(f"{name}={version(name)}".encode())
+    root = project_dir()
+    for piece in _PIECES:
+        top = root / piece
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if path.is_file():
+                digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_fresh(settings: Settings) -> bool:
+    mark = _manifest_path(settings).with_suffix(".sha256")
+    if not (mark.exists() and _manifest_path(settings).exists()):
+        return False
+    return mark.read_text() == _fingerprint(settings)
+
+
+def _keep_manifest(settings: Settings) -> None:
+    """Copy what dbt just wrote to where readers find it: whole, and never half-written."""
+    path = _manifest_path(settings)
+    content = (path.parent / "target" / "manifest.json").read_bytes()
+    for target, data in ((path, content), (path.with_suffix(".sha256"), _fingerprint(settings).encode())):
+        partial = target.with_name(f".{target.name}.{os.getpid()}")
+        partial.write_bytes(data)
+        partial.replace(target)
+
+
+@contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    """Hold the one writer's place, waiting for another process at most `LOCK_SECONDS_MAX`."""
+    import fcntl
+
+    home = settings.state / "dbt"
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as handle:
+        deadline = time.monotonic() + LOCK_SECONDS_MAX
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreError(f"another build has held {home}/lock for {LOCK_SECONDS_MAX} s") from None
+                time.sleep(0.1)
+        yield

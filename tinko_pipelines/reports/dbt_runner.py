@@ -39,6 +39,15 @@ class NodeResult:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeResult:
+    """What became of one model or test, by dbt's own id for it."""
+
+    unique_id: str
+    status: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class BuildResult:
     """What a build did: models built, data tests passed, dbt's own warnings, wall seconds, each node."""
 
@@ -77,7 +86,7 @@ def ensure_manifest(settings: Settings) -> Path:
     """The project's manifest, parsed again when it is missing or the project, paths or versions changed."""
     path = _manifest_path(settings)
     if not _is_fresh(settings):
-        with _only_one(settings):
+        with only_one(settings):
             if not _is_fresh(settings):
                 done = _dbt(settings, ["parse"], {})
                 if done.returncode:
@@ -96,7 +105,7 @@ def build(settings: Settings, as_of: datetime, *, unit_tests: bool = False) -> B
     began = time.monotonic()
     arguments = ["build"] if unit_tests else ["build", "--exclude-resource-type", "unit_test"]
     moment = as_of.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
-    with _only_one(settings):
+    with only_one(settings):
         built_mark(settings).unlink(missing_ok=True)
         done = _dbt(settings, arguments, {"TINKO_DBT_AS_OF": moment})
         results = _results(settings, done)
@@ -215,8 +224,8 @@ def _keep_manifest(settings: Settings) -> None:
 
 
 @contextmanager
-def _only_one(settings: Settings) -> Iterator[None]:
-    """Hold the one writer's place, waiting for another process at most `LOCK_SECONDS_MAX`."""
+def only_one(settings: Settings) -> Iterator[None]:
+    """Hold the one place at the warehouse, waiting for another process at most `LOCK_SECONDS_MAX`."""
     import fcntl
 
     home = settings.state / "dbt"

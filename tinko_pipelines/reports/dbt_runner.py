@@ -39,15 +39,6 @@ class NodeResult:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeResult:
-    """What became of one model or test, by dbt's own id for it."""
-
-    unique_id: str
-    status: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class BuildResult:
     """What a build did: models built, data tests passed, dbt's own warnings, wall seconds, each node."""
 

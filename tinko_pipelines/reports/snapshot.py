@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,8 @@ def publish(settings: Settings) -> Path:
             partial.replace(final)
             _sync(final.parent)
         except (duckdb.Error, OSError) as error:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
             why = str(error).splitlines()[0]
             raise StoreError(
                 f"the snapshot cannot be published: {why}; make room at {final.parent}, close programs that hold"

@@ -138,7 +138,7 @@ class Actions:
                 return False
             method = book.find("payment_methods", at_hand)
             if method["customer"] is None:
-                method = new_method(book, truth_of(book, at_hand), None, billing=method["billing_details"])
+                method = new_method(book, truth_of(book, at_hand), owner, attached=False)
         return pay_debt(book, debt, method, off_session=False)
 
     def cancel_subscription(self, subscription: str, reason: str) -> None:

@@ -6,6 +6,7 @@ from tinko_pipelines.sandbox import charging, people, smart_retries
 from tinko_pipelines.sandbox.book import Book
 from tinko_pipelines.sandbox.charging import Try
 from tinko_pipelines.sandbox.errors import bad_parameter, wrong_state
+from tinko_pipelines.sandbox.ids import object_id
 from tinko_pipelines.sandbox.shapes import billing as shapes
 from tinko_pipelines.sandbox.shapes import payments
 from tinko_pipelines.sandbox.shapes.billing import PERIOD_DAYS
@@ -31,7 +32,7 @@ def create_subscription(
             "items[0][price]",
         )
     name = book.fresh_id("subscriptions", "sub", customer["id"], price["id"])
-    item_id = f"si_{name[4:18]}"
+    item_id = object_id(book.seed, "si", name)
     item = shapes.subscription_item(item_id, book.now, name, price, quantity)
     made = shapes.subscription(name, book.now, customer["id"], item, method, **fields)
     book.put("subscriptions", made)

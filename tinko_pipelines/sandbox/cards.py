@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from tinko_pipelines.sandbox.book import Book
+from tinko_pipelines.sandbox.errors import missing
 from tinko_pipelines.sandbox.ids import object_id
 from tinko_pipelines.sandbox.ports import CardTruth, Decision
 from tinko_pipelines.sandbox.shapes import people as shapes
@@ -83,23 +84,36 @@ def token_card(token: str) -> CardTruth | None:
     )
 
 
+def billing_of(customer: Object | None) -> Object:
+    """Billing details of a method whose owner, if any, is known."""
+    who = customer or {}
+    country = (who.get("address") or {}).get("country")
+    return shapes.billing_details(who.get("email"), who.get("name"), country)
+
+
 def new_method(
-    book: Book,
-    truth: CardTruth,
-    customer: Object | None,
-    script: Script | None = None,
-    billing: Object | None = None,
+    book: Book, truth: CardTruth, customer: Object | None, *, attached: bool, script: Script | None = None
 ) -> Object:
-    """Put a card into Stripe; attached when there is a customer. Tells of nothing."""
+    """Put a card into Stripe, for a customer or for nobody yet. Tells of nothing."""
     owner = customer["id"] if customer else None
-    if billing is None:
-        country = ((customer or {}).get("address") or {}).get("country") or truth.country
-        who = customer or {"email": None, "name": None}
-        billing = shapes.billing_details(who["email"], who["name"], country)
     method_id = book.fresh_id("payment_methods", "pm", owner, truth.key)
-    method = shapes.payment_method(method_id, book.now, truth, owner, billing)
+    billing = billing_of(customer)
+    method = shapes.payment_method(method_id, book.now, truth, owner if attached else None, billing)
     book.put("cards", {"id": method_id, "truth": asdict(truth), "script": script, "spent": False})
     return book.put("payment_methods", method)
+
+
+def method_named(
+    book: Book, name: str, customer: Object | None, param: str | None = "payment_method"
+) -> Object:
+    """The payment method of an id, or a new unattached one of a test token."""
+    found = book.store.get("payment_methods", name)
+    if found is not None:
+        return found
+    truth = token_card(name) if name.startswith("pm_") else None
+    if truth is None:
+        raise missing("PaymentMethod", name, param)
+    return new_method(book, truth, customer, attached=False)
 
 
 def truth_of(book: Book, method_id: str) -> CardTruth:

@@ -18,9 +18,7 @@ SPENT = (
 
 def create_customer(book: Book, natural_name: str, email: str | None, **fields: Any) -> Object:
     """A new customer; the id belongs to `natural_name`."""
-    customer_id = book.fresh_id("customers", "cus", natural_name)[:18]
-    if book.store.get("customers", customer_id) is not None:
-        customer_id = book.fresh_id("customers", "cus", natural_name, "again")
+    customer_id = book.fresh_id("customers", "cus", natural_name)
     customer = book.put("customers", shapes.customer(customer_id, book.now, email, **fields))
     book.emit("customer.created", customer)
     return customer
@@ -28,7 +26,7 @@ def create_customer(book: Book, natural_name: str, email: str | None, **fields: 
 
 def add_card(book: Book, customer: Object, truth: CardTruth, script: Script | None = None) -> Object:
     """Attach a new card and make it the default of the customer and his subscriptions."""
-    method = new_method(book, truth, customer, script)
+    method = new_method(book, truth, customer, attached=True, script=script)
     book.emit("payment_method.attached", method)
     make_default(book, customer, method["id"])
     return method

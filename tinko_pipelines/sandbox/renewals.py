@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tinko_pipelines.sandbox import aftermath, billing, smart_retries
+from tinko_pipelines.sandbox import aftermath, billing, checkout, smart_retries
 from tinko_pipelines.sandbox.book import Book
 from tinko_pipelines.sandbox.charging import Try
 from tinko_pipelines.sandbox.store import Object
@@ -74,11 +74,18 @@ def _pending_settled(book: Book, payload: Mapping[str, object]) -> None:
     aftermath.settle_pending(book, book.find("charges", str(payload["charge"])))
 
 
+def _session_expiry(book: Book, payload: Mapping[str, object]) -> None:
+    session = book.find("checkout_sessions", str(payload["session"]))
+    if session["status"] == "open":
+        checkout.expire(book, session)
+
+
 HAPPENINGS: dict[str, Callable[[Book, Mapping[str, object]], None]] = {
     "period_end": _period_end,
     smart_retries.HAPPENING: _stripe_retry,
     "incomplete": _incomplete,
     "dispute_decided": _dispute_decided,
     "pending_settled": _pending_settled,
+    "session_expiry": _session_expiry,
 }
 """The book's own happenings; all others are the world's."""

@@ -132,7 +132,9 @@ class Store:
         self.objects.setdefault(kind, {})[name] = item
         place = self._places.get((kind, name))
         if place is None:
-            place = self._places[kind, name] = (int(item.get("created") or 0), seq, name)
+            created = item.get("created")
+            place = (created if isinstance(created, int) else 0, seq, name)
+            self._places[kind, name] = place
             insort(self._order.setdefault(kind, []), place)
         for path in REFS.get(kind, ()):
             value = field(item, path)
@@ -202,10 +204,14 @@ class Store:
             self._saved.pop(oldest.key, None)
             self._pruned.append(oldest.key)
 
+    @property
+    def changed(self) -> bool:
+        """Whether anything waits to be committed."""
+        return bool(self._changed or self._changed_meta or self._queued or self._done or self._dropped)
+
     def commit(self) -> None:
         """Write all changes since the last commit in one transaction."""
-        changes = (self._changed, self._changed_meta, self._queued, self._done, self._saved, self._dropped)
-        if not any(changes) and not self._pruned:
+        if not (self.changed or self._saved or self._pruned):
             return
         write = self._db.executemany
         self._db.execute("BEGIN IMMEDIATE")

@@ -1,0 +1,133 @@
+"""The ASGI application: bytes in, bytes out, and the trouble that was ordered in between.
+
+Handlers run one at a time and to their end; only waiting (slow answers, webhooks) is concurrent.
+"""
+
+import asyncio
+import socket
+import struct
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from tinko_pipelines.sandbox.errors import StripeRefusalError
+from tinko_pipelines.sandbox.http.control import Control
+from tinko_pipelines.sandbox.http.faults import Fault, Faults, rate_limited, server_error
+from tinko_pipelines.sandbox.http.service import JSON_TYPE, Reply, Request, Service, in_use, refusal
+from tinko_pipelines.sandbox.http.webhooks import Deliveries
+from tinko_pipelines.sandbox.life import Sandbox
+
+LARGEST_BODY_BYTES = 8_000_000
+HANG_SECONDS = 60.0
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class App:
+    """Serves one sandbox."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.service = Service(sandbox)
+        self.faults = Faults(sandbox.book.seed)
+        self.control = Control(sandbox, self.faults)
+        self.deliveries = Deliveries(sandbox.book)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request, or break its connection."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"the sandbox speaks HTTP only, not {scope['type']}")
+        request = await _read(scope, receive)
+        reply: Reply | None
+        try:
+            if request is None:
+                reply = refusal(StripeRefusalError(413, "The request is too large."), "req_large")
+            elif request.path.startswith("/_sandbox"):
+                reply = self.control.answer(request)
+            else:
+                reply = await self._stripe(request)
+        except (
+            Exception
+        ):  # the sandbox itself is broken: say so where a person looks, and answer as Stripe would
+            traceback.print_exc(file=sys.stderr)
+            reply = refusal(server_error(saved=False), "req_broken")
+        if reply is None:
+            _reset(receive)
+            return
+        headers = {**JSON_TYPE, **reply.headers, "content-length": str(len(reply.body))}
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+        await send({"type": "http.response.body", "body": reply.body})
+        self.deliveries.wake()
+
+    async def _stripe(self, request: Request) -> Reply | None:
+        """The answer, or None when the connection is to break."""
+        if self.faults.over_limit():
+            return refusal(rate_limited("global-rate"), "req_limited")
+        name = request.key or f"{request.query}{request.body}{self.service.sandbox.book.now}"
+        fault = self.faults.strikes(request.method, request.path, name)
+        return self.service.answer(request) if fault is None else await self._struck(request, fault)
+
+    async def _struck(self, request: Request, fault: Fault) -> Reply | None:
+        if fault.kind == "rate_limit":
+            return refusal(rate_limited(fault.reason), "req_limited")
+        if fault.kind == "error_before":
+            return refusal(server_error(saved=False), "req_failed")
+        if fault.kind == "reset_before":
+            return None
+        if fault.kind == "latency":
+            return await self._late(request, fault.seconds)
+        spoil = server_error(saved=True) if fault.kind == "error_after" else None
+        reply = self.service.answer(request, spoil=spoil)
+        if fault.kind == "error_after":
+            return reply if reply.status >= 400 else refusal(server_error(saved=True), "req_failed")
+        if fault.kind == "hang":
+            await asyncio.sleep(fault.seconds or HANG_SECONDS)
+        return None
+
+    async def _late(self, request: Request, seconds: float) -> Reply:
+        """Begin, wait, and only then do it: meanwhile the key is under way."""
+        key, under_way = request.key, self.service.under_way
+        if key is not None and key in under_way:
+            return refusal(in_use(key), "req_conflict")
+        if key is not None:
+            under_way.add(key)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            if key is not None:
+                under_way.discard(key)
+        return self.service.answer(request)
+
+
+async def _read(scope: Message, receive: Receive) -> Request | None:
+    """The whole request; None when it is too large."""
+    chunks: list[bytes] = []
+    size, more = 0, scope["method"] != "GET"
+    while more:
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        more = bool(message.get("more_body", False))
+        if size > LARGEST_BODY_BYTES:
+            return None
+    return Request(
+        scope["method"],
+        scope["path"],
+        scope["query_string"].decode("latin-1"),
+        b"".join(chunks).decode(errors="replace"),
+        {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]},
+    )
+
+
+def _reset(receive: Receive) -> None:
+    """Cut the connection as a crashed peer does; uvicorn's `receive` is a method of what holds the transport."""
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    if transport is None:
+        raise RuntimeError("this server gives no way to break a connection")
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+    transport.abort()

@@ -1,0 +1,195 @@
+"""Everything that is only read: lists and single objects, one table for all kinds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from tinko_pipelines.sandbox.billing import ENDED
+from tinko_pipelines.sandbox.http.endpoints import Call, Endpoint
+from tinko_pipelines.sandbox.http.lists import Test, page
+from tinko_pipelines.sandbox.http.params import EXPAND, LISTED, PAGE, Spec
+from tinko_pipelines.sandbox.store import Object
+
+SUBSCRIPTION = "parent.subscription_details.subscription"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind of object, where it is listed, and the fields its list can be narrowed by (name to path)."""
+
+    kind: str
+    path: str
+    shows: str
+    sdk: str
+    filters: Mapping[str, str] = field(default_factory=dict)
+    more: Spec = field(default_factory=dict)
+    test: Callable[[dict[str, Any]], Test | None] = lambda params: None
+    dated: bool = True
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+def _subscription_test(params: dict[str, Any]) -> Test | None:
+    status, price = params.get("status"), params.get("price")
+
+    def test(item: Object) -> bool:
+        if price is not None and all(one["price"]["id"] != price for one in item["items"]["data"]):
+            return False
+        if status == "ended":
+            return item["status"] in ENDED
+        return status == "all" or (
+            item["status"] not in ENDED if status is None else item["status"] == status
+        )
+
+    return test
+
+
+def _event_test(params: dict[str, Any]) -> Test | None:
+    wanted = [*params.get("types", []), *([params["type"]] if "type" in params else [])]
+    if not wanted:
+        return None
+    return lambda item: any(item["type"] == one or fnmatchcase(item["type"], one) for one in wanted)
+
+
+def _link_test(params: dict[str, Any]) -> Test | None:
+    intent = params.get("payment", {}).get("payment_intent")
+    return None if intent is None else lambda item: item["payment"].get("payment_intent") == intent
+
+
+STATES = "active|all|canceled|ended|incomplete|incomplete_expired|past_due|paused|trialing|unpaid"
+PAYMENT: Spec = {"type": "payment_intent|payment_record", "payment_intent": "str", "payment_record": "str"}
+RESOURCES = (
+    Resource("charges", "charges", "Charge", "Charge", _same("customer", "payment_intent", "transfer_group")),
+    Resource("payment_intents", "payment_intents", "PaymentIntent", "PaymentIntent", _same("customer")),
+    Resource(
+        "invoices",
+        "invoices",
+        "Invoice",
+        "Invoice",
+        {**_same("customer"), "subscription": SUBSCRIPTION},
+        {
+            "status": "draft|open|paid|uncollectible|void",
+            "collection_method": "charge_automatically|send_invoice",
+        },
+    ),
+    Resource(
+        "invoice_payments",
+        "invoice_payments",
+        "InvoicePayment",
+        "InvoicePayment",
+        _same("invoice"),
+        {"status": "canceled|open|paid", "payment": PAYMENT},
+        _link_test,
+    ),
+    Resource("customers", "customers", "Customer", "Customer", _same("email")),
+    Resource(
+        "payment_methods",
+        "payment_methods",
+        "PaymentMethod",
+        "PaymentMethod",
+        _same("customer", "type"),
+        dated=False,
+    ),
+    Resource(
+        "subscriptions",
+        "subscriptions",
+        "Subscription",
+        "Subscription",
+        _same("customer"),
+        {"status": STATES, "price": "str", "collection_method": "charge_automatically|send_invoice"},
+        _subscription_test,
+    ),
+    Resource(
+        "prices",
+        "prices",
+        "Price",
+        "Price",
+        _same("currency", "product"),
+        {"active": "bool", "type": "one_time|recurring"},
+    ),
+    Resource("products", "products", "Product", "Product", {}, {"active": "bool"}),
+    Resource("refunds", "refunds", "Refund", "Refund", _same("charge", "payment_intent")),
+    Resource("disputes", "disputes", "Dispute", "Dispute", _same("charge", "payment_intent")),
+    Resource(
+        "balance_transactions",
+        "balance_transactions",
+        "BalanceTransaction",
+        "BalanceTransaction",
+        _same("currency", "source", "type"),
+    ),
+    Resource("events", "events", "Event", "Event", {}, {"type": "str", "types": "list"}, _event_test),
+    Resource(
+        "checkout_sessions",
+        "checkout/sessions",
+        "checkout.Session",
+        "checkout.Session",
+        _same("customer", "payment_intent", "subscription"),
+        {"status": "complete|expired|open"},
+    ),
+    Resource("webhook_endpoints", "webhook_endpoints", "WebhookEndpoint", "WebhookEndpoint", dated=False),
+    Resource(
+        "test_clocks",
+        "test_helpers/test_clocks",
+        "test_helpers.TestClock",
+        "test_helpers.TestClock",
+        dated=False,
+    ),
+)
+PLAIN = ("status", "collection_method", "active", "type")
+"""Parameters of `more` that are fields of the object under the same name."""
+
+
+def _lister(resource: Resource) -> Callable[[Call], Object]:
+    def listed(call: Call) -> Object:
+        params = call.params
+        wanted = {path: params[name] for name, path in resource.filters.items() if name in params}
+        test = resource.test(params)
+        if test is None or resource.kind == "invoice_payments":
+            wanted |= {name: params[name] for name in PLAIN if name in params and name in resource.more}
+        return page(call.book, resource.kind, call.url, params, wanted, test)
+
+    return listed
+
+
+def _retriever(kind: str) -> Callable[[Call], Object]:
+    def retrieved(call: Call) -> Object:
+        found = call.book.find(kind, call.id)
+        return tombstone(found) if found.get("deleted") else found
+
+    return retrieved
+
+
+def tombstone(item: Object) -> Object:
+    """What Stripe shows of a deleted object."""
+    return {"id": item["id"], "object": item["object"], "deleted": True}
+
+
+def _methods_of_customer(call: Call) -> Object:
+    call.book.find("customers", call.id)
+    wanted = {"customer": call.id, **({"type": call.params["type"]} if "type" in call.params else {})}
+    return page(call.book, "payment_methods", call.url, call.params, wanted)
+
+
+def endpoints() -> list[Endpoint]:
+    """A list and a retrieve endpoint of every kind."""
+    found = [
+        Endpoint(
+            "GET",
+            "customers/*/payment_methods",
+            _methods_of_customer,
+            {"type": "str", **PAGE},
+            "CustomerListPaymentMethodsParams",
+            "PaymentMethod",
+        )
+    ]
+    for one in RESOURCES:
+        spec = {**dict.fromkeys(one.filters, "str"), **one.more, **(LISTED if one.dated else PAGE)}
+        retrieve = _retriever(one.kind)
+        found += [
+            Endpoint("GET", one.path, _lister(one), spec, f"{one.sdk}ListParams", one.shows),
+            Endpoint("GET", f"{one.path}/*", retrieve, EXPAND, f"{one.sdk}RetrieveParams", one.shows),
+        ]
+    return found

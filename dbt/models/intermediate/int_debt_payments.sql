@@ -11,16 +11,24 @@ with debts as (
     left join {{ ref('int_case_efforts') }} as e on e.account_id = f.account_id and e.debt_id = f.debt_id
 ),
 
+payments as (
+    -- By intent or by charge: one key, since a join on either of two would compare every debt with every charge.
+    select account_id, payment_intent_id as paid_by, charge_id, created_at
+    from {{ ref('stg_charges') }}
+    where status = 'succeeded' and payment_intent_id is not null
+    union all
+    select account_id, charge_id, charge_id, created_at
+    from {{ ref('stg_charges') }}
+    where status = 'succeeded'
+),
+
 elsewhere as (
     select
         d.account_id,
         d.debt_id,
-        arg_min(c.charge_id, c.created_at) as charge_id
+        arg_min(p.charge_id, p.created_at) as charge_id
     from debts as d
-    inner join {{ ref('stg_charges') }} as c
-        on c.account_id = d.account_id
-        and c.status = 'succeeded'
-        and d.paid_elsewhere_by in (c.payment_intent_id, c.charge_id)
+    inner join payments as p on p.account_id = d.account_id and p.paid_by = d.paid_elsewhere_by
     where not d.is_paid_itself
     group by d.account_id, d.debt_id
 ),

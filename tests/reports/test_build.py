@@ -101,9 +101,12 @@ def test_first_attempts_that_passed_are_in_the_denominator(told: Told) -> None:
     assert found == [(16, 12, 0.75)]
 
 
-def test_the_ledger_is_believed_before_the_lake_has_caught_up(fresh: Settings) -> None:
+def test_the_ledger_is_believed_before_the_lake_has_caught_up_and_days_are_utc(
+    fresh: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
     world = World()
-    world.debt("in_new")
+    world.debt("in_new", first_failed_at=FAILED_AT.replace(hour=1))
     world.case("in_new", "recovered")
     world.attempt("in_new", 1, FAILED_AT + days(2), "succeeded")
     world.write(fresh)
@@ -111,7 +114,8 @@ def test_the_ledger_is_believed_before_the_lake_has_caught_up(fresh: Settings) -
     found = rows(
         fresh, "SELECT status, recovered_by, recovered_amount_minor, days_to_recover FROM recovery_debts"
     )
-    assert found == [("open", "own_retry", 1000, 2.0)]
+    assert found == [("open", "own_retry", 1000, pytest.approx(2 + 7 / 24))]
+    assert rows(fresh, "SELECT cohort_month::varchar FROM recovery_debts") == [("2026-09-01",)]
 
 
 def test_an_empty_lake_and_ledger_build(fresh: Settings) -> None:
@@ -136,7 +140,7 @@ def test_a_failed_build_names_the_model_and_leaves_no_mark(fresh: Settings) -> N
     world.debt("in_twice")
     world.failed.append(dict(world.failed[0]))
     world.write(fresh)
-    with pytest.raises(StoreError, match=r"the test has_grain_stg_\w+ failed.*snapshot is unchanged"):
+    with pytest.raises(StoreError, match=r"the test stg_\w+_has_one_row_each failed.*snapshot is unchanged"):
         build(fresh, AS_OF)
     assert not built_mark(fresh).exists()
 

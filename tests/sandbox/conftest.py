@@ -1,14 +1,18 @@
-"""A book in memory: just enough of `StripeActions` to let a world live, and to see what it did."""
+"""A book in memory that shows what a world did, and a sandbox in a process of its own with the SDK before it."""
 
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
+import stripe
 
+from tinko_pipelines.sandbox.client import SandboxClient
 from tinko_pipelines.sandbox.ports import CardTruth, Decision, World
+from tinko_pipelines.sandbox.process import SandboxProcess
+from tinko_pipelines.settings import SANDBOX_KEY
 
 
 @dataclass
@@ -167,3 +171,41 @@ def recorder() -> Callable[[World], Recorder]:
         return book
 
     return make
+
+
+_sessions: list[stripe.RequestsClient] = []
+
+
+def sdk(base: str, key: str = SANDBOX_KEY, timeout: float = 30) -> stripe.StripeClient:
+    """Stripe's own client, without retries of its own."""
+    http = stripe.RequestsClient(timeout=timeout)
+    _sessions.append(http)
+    return stripe.StripeClient(key, base_addresses={"api": base}, max_network_retries=0, http_client=http)
+
+
+@pytest.fixture(autouse=True)
+def sdk_sessions_closed() -> Iterator[None]:
+    yield
+    while _sessions:
+        _sessions.pop().close()
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """A small sandbox with a month of history, one for a module."""
+    with SandboxProcess(tmp_path_factory.mktemp("sandbox"), seed=5, charges=300, history_days=40) as process:
+        yield process
+
+
+@pytest.fixture
+def control(sandbox: SandboxProcess) -> Iterator[SandboxClient]:
+    """The control API; trouble ordered in a test ends with it."""
+    client = SandboxClient(sandbox.base)
+    yield client
+    client.faults([])
+    client.limit(None)
+
+
+@pytest.fixture
+def api(sandbox: SandboxProcess) -> stripe.StripeClient:
+    return sdk(sandbox.base)

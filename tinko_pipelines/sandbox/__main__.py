@@ -38,8 +38,8 @@ class Server(uvicorn.Server):
                 signal.signal(sig, handler)
 
 
-def serve(sandbox: Sandbox, listening: socket.socket) -> None:
-    """Serve until a signal comes."""
+def serve(sandbox: Sandbox, listening: socket.socket, *, until_eof: bool) -> None:
+    """Serve until a signal comes, or standard input ends."""
     app = App(sandbox)
     config = uvicorn.Config(
         app,
@@ -53,6 +53,8 @@ def serve(sandbox: Sandbox, listening: socket.socket) -> None:
         timeout_keep_alive=600,
     )
     server = Server(config)
+    if until_eof:
+        threading.Thread(target=_end_at_eof, args=(server,), daemon=True).start()
 
     async def run() -> None:
         print(f"ready http://{HOST}:{listening.getsockname()[1]}", flush=True)  # noqa: T201
@@ -94,18 +96,16 @@ def main() -> int:
         )
         gc.freeze()
         gc.enable()
-        if given.until_eof:
-            threading.Thread(target=_end_at_eof, daemon=True).start()
-        serve(sandbox, listening)
+        serve(sandbox, listening, until_eof=given.until_eof)
         sandbox.close()
     return 0
 
 
-def _end_at_eof() -> None:
+def _end_at_eof(server: Server) -> None:
     """Whoever holds the other end of standard input is gone: end too."""
     while os.read(0, 4096):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    server.should_exit = True
 
 
 def _refuse(message: str) -> int:

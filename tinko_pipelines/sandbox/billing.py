@@ -1,5 +1,6 @@
 """Subscriptions and their invoices: billing a period, collecting it, voiding, ending."""
 
+from collections.abc import Callable
 from typing import Any
 
 from tinko_pipelines.sandbox import charging, people, smart_retries
@@ -117,14 +118,26 @@ def intent_of(book: Book, invoice: Object) -> Object:
     return book.find("payment_intents", links[-1]["payment"]["payment_intent"])
 
 
-def pay(book: Book, invoice: Object, method: Object, *, off_session: bool, automatic: bool = False) -> Try:
-    """Try to collect an open invoice once; its intent, its subscription and its customer follow."""
+def pay(
+    book: Book,
+    invoice: Object,
+    method: Object,
+    *,
+    off_session: bool,
+    plan: Callable[[Try], None] | None = None,
+) -> Try:
+    """Try to collect an open invoice once; its intent, its subscription and its customer follow.
+
+    `plan`, given for Stripe's own attempts, decides about the next one before anybody is told of a failure.
+    """
     check_open(invoice)
     tried = charging.charge(book, intent_of(book, invoice), method, off_session=off_session)
-    counts = automatic or not invoice["attempted"]
+    counts = plan is not None or not invoice["attempted"]
     book.change(
         "invoices", invoice, attempted=True, attempt_count=invoice["attempt_count"] + (1 if counts else 0)
     )
+    if plan is not None and tried.refused:
+        plan(tried)
     follow(book, invoice, tried)
     return tried
 

@@ -1,10 +1,15 @@
-"""The control API of a running sandbox, from the outside; and its clock as the domain's `Clock`."""
+"""The control API of a running sandbox, from the outside; and its clock as the domain's `Clock`.
 
+Every call has a connection of its own: nothing to close, and threads may share a client.
+"""
+
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
 from typing import Any
-
-import httpx
+from urllib.parse import urlsplit
 
 from tinko_pipelines.errors import GatewayError
 
@@ -16,11 +21,6 @@ class SandboxClient:
 
     def __init__(self, base: str) -> None:
         self._base = base.rstrip("/")
-        self._http = httpx.Client(base_url=self._base, timeout=LONGEST_SECONDS, trust_env=False)
-
-    def close(self) -> None:
-        """Give back the connection."""
-        self._http.close()
 
     def now(self) -> datetime:
         """The sandbox's present moment, in UTC."""
@@ -68,20 +68,25 @@ class SandboxClient:
         return found
 
     def _ask(self, method: str, door: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        address = urlsplit(self._base)
+        connection = HTTPConnection(address.hostname or "", address.port, timeout=LONGEST_SECONDS)
+        text = None if body is None else json.dumps(body)
         try:
-            answer = self._http.request(method, f"/_sandbox/{door}", json=body)
-        except httpx.HTTPError as error:
+            with closing(connection):
+                connection.request(method, f"/_sandbox/{door}", text)
+                answer = connection.getresponse()
+                status, said = answer.status, answer.read()
+        except (OSError, HTTPException) as error:
             raise GatewayError(
                 f"no sandbox answers at {self._base} ({type(error).__name__}): start it with `tinko sandbox`"
             ) from None
         try:
-            found: dict[str, Any] = answer.json()
+            found: dict[str, Any] = json.loads(said)
         except ValueError:
-            raise GatewayError(
-                f"{self._base} is no sandbox: it answers {answer.status_code} without JSON"
-            ) from None
-        if answer.status_code != 200:
-            raise GatewayError(f"the sandbox refuses {door}: {found.get('error', {}).get('message', found)}")
+            raise GatewayError(f"{self._base} is no sandbox: it answers {status} without JSON") from None
+        if status != 200:
+            error_said = found.get("error", {}) if isinstance(found, dict) else {}
+            raise GatewayError(f"the sandbox refuses {door}: {error_said.get('message', status)}")
         return found
 
 

@@ -1,6 +1,7 @@
 """What the book does of its own accord when the clock passes: renewals, Stripe's retries, expiries."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from tinko_pipelines.sandbox import aftermath, billing, checkout, smart_retries
 from tinko_pipelines.sandbox.book import Book
@@ -18,9 +19,8 @@ def renew(
     invoice = billing.bill(book, subscription, reason)
     if not billing.has_method(book, invoice):
         return invoice, None
-    tried = billing.pay(book, invoice, billing.method_for(book, invoice), off_session=True)
-    if tried.refused:
-        smart_retries.plan(book, invoice, tried, 0, wanted=stripe_retries)
+    plan = partial(smart_retries.plan, book, invoice, 0, stripe_retries)
+    tried = billing.pay(book, invoice, billing.method_for(book, invoice), off_session=True, plan=plan)
     return invoice, tried
 
 
@@ -49,10 +49,8 @@ def _stripe_retry(book: Book, payload: Mapping[str, object]) -> None:
     if not billing.has_method(book, invoice):
         smart_retries.stop(book, invoice)
         return
-    method = billing.method_for(book, invoice)
-    tried = billing.pay(book, invoice, method, off_session=True, automatic=True)
-    if tried.refused:
-        smart_retries.plan(book, invoice, tried, done, wanted=True)
+    plan = partial(smart_retries.plan, book, invoice, done, True)
+    billing.pay(book, invoice, billing.method_for(book, invoice), off_session=True, plan=plan)
 
 
 def _incomplete(book: Book, payload: Mapping[str, object]) -> None:

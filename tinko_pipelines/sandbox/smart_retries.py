@@ -33,16 +33,16 @@ def set_mode(book: Book, wanted: str) -> None:
             stop(book, invoice)
 
 
-def plan(book: Book, invoice: Object, tried: Try, done: int, *, wanted: bool) -> None:
-    """After a failure and `done` retries: set the next one, or none, and tell of it with the failure."""
+def plan(book: Book, invoice: Object, done: int, wanted: bool, tried: Try) -> None:
+    """After a failure and `done` retries: set the next one, or none. The failure's own event tells of it."""
     hard = tried.decision.decline_code in HARD_CODES
     switch = mode(book)
     allowed = wanted if switch == "mixed" else switch == "on"
     if not allowed or hard or done >= len(RETRY_DAYS):
-        stop(book, invoice)
+        book.change("invoices", invoice, next_payment_attempt=None)
         return
     at = max(int(invoice["created"]) + RETRY_DAYS[done] * DAY, book.now + DAY)
-    book.change("invoices", invoice, "invoice.updated", next_payment_attempt=at)
+    book.change("invoices", invoice, next_payment_attempt=at)
     book.store.push(at, HAPPENING, {"invoice": invoice["id"], "done": done})
 
 

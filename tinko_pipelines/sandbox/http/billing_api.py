@@ -94,7 +94,7 @@ def create_subscription(call: Call) -> Object:
     item = params["items"][0]
     need(item, "price")
     price = book.find("prices", item["price"], "items[0][price]")
-    method = params.get("default_payment_method")
+    method = params.get("default_payment_method") or None
     if method is not None:
         people.usable(book, book.find("payment_methods", method, "default_payment_method"), customer["id"])
     behavior = params.get("payment_behavior", "allow_incomplete")

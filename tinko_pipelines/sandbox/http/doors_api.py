@@ -42,7 +42,7 @@ SESSION: Spec = {
     "expires_at": "int",
     "locale": "str",
     "metadata": "map",
-    "payment_method_types": "list",
+    "allowed_payment_method_types": "list",
     **EXPAND,
 }
 SAME = ("client_reference_id", "customer_email", "success_url", "cancel_url", "expires_at", "locale")
@@ -60,7 +60,7 @@ def create_session(call: Call) -> Object:
         message = "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation."
         raise bad_parameter(message, "expires_at")
     fields: dict[str, Any] = {
-        name: params[name] for name in (*SAME, "payment_method_types") if name in params
+        name: params[name] for name in (*SAME, "allowed_payment_method_types") if name in params
     }
     fields["metadata"] = merge_metadata({}, params.get("metadata", {}))
     if mode == "payment":
@@ -114,7 +114,7 @@ def create_endpoint(call: Call) -> Object:
     name = book.fresh_id("webhook_endpoints", "we", params["url"])
     secret = "whsec_" + object_id(book.seed, "x", name, "secret")[2:]
     fields: dict[str, Any] = {"metadata": merge_metadata({}, params.get("metadata", {}))}
-    fields |= {key: params[key] for key in ("description", "api_version") if key in params}
+    fields |= {key: params[key] for key in ("description",) if key in params}
     made = shapes.webhook_endpoint(name, book.now, params["url"], params["enabled_events"], **fields)
     book.put("webhook_endpoints", made)
     book.put("webhook_secrets", {"id": name, "secret": secret})
@@ -164,7 +164,6 @@ def endpoints() -> list[Endpoint]:
         "url": "str",
         "enabled_events": "list",
         "description": "str",
-        "api_version": "str",
         "metadata": "map",
         **EXPAND,
     }

@@ -26,7 +26,7 @@ CONFIRM: Spec = {
     "setup_future_usage": "off_session|on_session",
     "receipt_email": "str",
     "use_stripe_sdk": "bool",
-    "payment_method_types": "list",
+    "allowed_payment_method_types": "list",
 }
 CREATE: Spec = {
     "amount": "int",
@@ -46,7 +46,7 @@ UPDATE: Spec = {
     "customer": "str",
     "metadata": "map",
     "payment_method": "str",
-    "payment_method_types": "list",
+    "allowed_payment_method_types": "list",
     **SAME,
 }
 REASONS = "abandoned|duplicate|fraudulent|requested_by_customer"
@@ -77,7 +77,7 @@ def create(call: Call) -> Object:
     if params.get("confirm") and not params.get("payment_method"):
         raise _no_method()
     fields = {name: params[name] for name in SAME if name in params}
-    for name in ("confirmation_method", "capture_method", "payment_method_types"):
+    for name in ("confirmation_method", "capture_method", "allowed_payment_method_types"):
         if name in params:
             fields[name] = params[name]
     if "automatic_payment_methods" in params:

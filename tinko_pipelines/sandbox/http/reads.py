@@ -21,10 +21,11 @@ class Resource:
     kind: str
     path: str
     shows: str
-    sdk: str
     filters: Mapping[str, str] = field(default_factory=dict)
     more: Spec = field(default_factory=dict)
     test: Callable[[dict[str, Any]], Test | None] = lambda params: None
+    tested: tuple[str, ...] = ()
+    """Parameters that `test` looks at."""
     dated: bool = True
 
 
@@ -54,20 +55,14 @@ def _event_test(params: dict[str, Any]) -> Test | None:
     return lambda item: any(item["type"] == one or fnmatchcase(item["type"], one) for one in wanted)
 
 
-def _link_test(params: dict[str, Any]) -> Test | None:
-    intent = params.get("payment", {}).get("payment_intent")
-    return None if intent is None else lambda item: item["payment"].get("payment_intent") == intent
-
-
 STATES = "active|all|canceled|ended|incomplete|incomplete_expired|past_due|paused|trialing|unpaid"
 PAYMENT: Spec = {"type": "payment_intent|payment_record", "payment_intent": "str", "payment_record": "str"}
 RESOURCES = (
-    Resource("charges", "charges", "Charge", "Charge", _same("customer", "payment_intent", "transfer_group")),
-    Resource("payment_intents", "payment_intents", "PaymentIntent", "PaymentIntent", _same("customer")),
+    Resource("charges", "charges", "Charge", _same("customer", "payment_intent", "transfer_group")),
+    Resource("payment_intents", "payment_intents", "PaymentIntent", _same("customer")),
     Resource(
         "invoices",
         "invoices",
-        "Invoice",
         "Invoice",
         {**_same("customer"), "subscription": SUBSCRIPTION},
         {
@@ -79,16 +74,13 @@ RESOURCES = (
         "invoice_payments",
         "invoice_payments",
         "InvoicePayment",
-        "InvoicePayment",
         _same("invoice"),
         {"status": "canceled|open|paid", "payment": PAYMENT},
-        _link_test,
     ),
-    Resource("customers", "customers", "Customer", "Customer", _same("email")),
+    Resource("customers", "customers", "Customer", _same("email")),
     Resource(
         "payment_methods",
         "payment_methods",
-        "PaymentMethod",
         "PaymentMethod",
         _same("customer", "type"),
         dated=False,
@@ -97,43 +89,41 @@ RESOURCES = (
         "subscriptions",
         "subscriptions",
         "Subscription",
-        "Subscription",
         _same("customer"),
         {"status": STATES, "price": "str", "collection_method": "charge_automatically|send_invoice"},
         _subscription_test,
+        ("status", "price"),
     ),
     Resource(
         "prices",
         "prices",
-        "Price",
         "Price",
         _same("currency", "product"),
         {"active": "bool", "type": "one_time|recurring"},
     ),
-    Resource("products", "products", "Product", "Product", {}, {"active": "bool"}),
-    Resource("refunds", "refunds", "Refund", "Refund", _same("charge", "payment_intent")),
-    Resource("disputes", "disputes", "Dispute", "Dispute", _same("charge", "payment_intent")),
+    Resource("products", "products", "Product", {}, {"active": "bool"}),
+    Resource("refunds", "refunds", "Refund", _same("charge", "payment_intent")),
+    Resource("disputes", "disputes", "Dispute", _same("charge", "payment_intent")),
     Resource(
         "balance_transactions",
         "balance_transactions",
         "BalanceTransaction",
-        "BalanceTransaction",
         _same("currency", "source", "type"),
     ),
-    Resource("events", "events", "Event", "Event", {}, {"type": "str", "types": "list"}, _event_test),
+    Resource(
+        "events", "events", "Event", {}, {"type": "str", "types": "list"}, _event_test, ("type", "types")
+    ),
     Resource(
         "checkout_sessions",
         "checkout/sessions",
         "checkout.Session",
-        "checkout.Session",
         _same("customer", "payment_intent", "subscription"),
         {"status": "complete|expired|open"},
     ),
-    Resource("webhook_endpoints", "webhook_endpoints", "WebhookEndpoint", "WebhookEndpoint", dated=False),
+    Resource("webhook_endpoints", "webhook_endpoints", "WebhookEndpoint", dated=False),
     Resource(
         "test_clocks",
         "test_helpers/test_clocks",
-        "test_helpers.TestClock",
         "test_helpers.TestClock",
         dated=False,
     ),
@@ -147,8 +137,9 @@ def _lister(resource: Resource) -> Callable[[Call], Object]:
         params = call.params
         wanted = {path: params[name] for name, path in resource.filters.items() if name in params}
         test = resource.test(params)
-        if test is None or resource.kind == "invoice_payments":
-            wanted |= {name: params[name] for name in PLAIN if name in params and name in resource.more}
+        plain = [name for name in PLAIN if name in resource.more and name not in resource.tested]
+        wanted |= {name: params[name] for name in plain if name in params}
+        wanted |= {f"payment.{name}": value for name, value in params.get("payment", {}).items()}
         return page(call.book, resource.kind, call.url, params, wanted, test)
 
     return listed
@@ -189,7 +180,7 @@ def endpoints() -> list[Endpoint]:
         spec = {**dict.fromkeys(one.filters, "str"), **one.more, **(LISTED if one.dated else PAGE)}
         retrieve = _retriever(one.kind)
         found += [
-            Endpoint("GET", one.path, _lister(one), spec, f"{one.sdk}ListParams", one.shows),
-            Endpoint("GET", f"{one.path}/*", retrieve, EXPAND, f"{one.sdk}RetrieveParams", one.shows),
+            Endpoint("GET", one.path, _lister(one), spec, f"{one.shows}ListParams", one.shows),
+            Endpoint("GET", f"{one.path}/*", retrieve, EXPAND, f"{one.shows}RetrieveParams", one.shows),
         ]
     return found

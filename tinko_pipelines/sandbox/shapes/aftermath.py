@@ -84,7 +84,7 @@ def dispute(dispute_id: str, created: int, charge: Object, transaction: Object) 
         "created": created,
         "currency": charge["currency"],
         "enhanced_eligibility_types": [],
-        "evidence": {},
+        "evidence": {"enhanced_evidence": {}},
         "evidence_details": {
             "due_by": created + 9 * DAY,
             "enhanced_eligibility": {},

@@ -1,0 +1,115 @@
+"""Trouble on demand does what it says, and says truly whether anything was done."""
+
+import time
+
+import httpx
+import pytest
+import stripe
+
+from tests.sandbox.conftest import sdk
+from tinko_pipelines.errors import GatewayError
+from tinko_pipelines.settings import SANDBOX_KEY
+
+CONFIRM = {"method": "POST", "path": "/v1/payment_intents/*/confirm"}
+
+
+@pytest.fixture
+def made(control, request):
+    return control.fixture("failed_intent", email=f"{request.node.name}@example.com")
+
+
+def confirm(api, made, key):
+    params = {"payment_method": made["payment_method"], "off_session": True}
+    return api.v1.payment_intents.confirm(made["payment_intent"], params, {"idempotency_key": key})
+
+
+@pytest.mark.parametrize(("kind", "executed"), [("reset_before", 0), ("reset_after", 1)])
+def test_broken_connections(sandbox, api, control, made, kind, executed):
+    control.faults([{"kind": kind, "count": 1, **CONFIRM}])
+    with pytest.raises(stripe.APIConnectionError):
+        confirm(api, made, kind)
+    assert len(control.charges_of(made["payment_intent"])) == 1 + executed
+    with pytest.raises(stripe.CardError) as caught:
+        confirm(sdk(sandbox.base), made, kind)
+    replayed = {name.lower() for name in caught.value.headers}
+    assert ("idempotent-replayed" in replayed) == bool(executed)
+    assert len(control.charges_of(made["payment_intent"])) == 2
+
+
+def test_a_lost_answer_is_a_time_out(sandbox, control, made):
+    control.faults([{"kind": "hang", "seconds": 2, "count": 1, **CONFIRM}])
+    impatient = sdk(sandbox.base, timeout=0.4)
+    with pytest.raises(stripe.APIConnectionError):
+        confirm(impatient, made, "lost")
+    assert len(control.charges_of(made["payment_intent"])) == 2
+    with pytest.raises(stripe.CardError):
+        confirm(impatient, made, "lost")
+    assert len(control.charges_of(made["payment_intent"])) == 2
+
+
+@pytest.mark.parametrize(("kind", "executed"), [("error_before", 0), ("error_after", 1)])
+def test_server_errors_after_the_work_are_kept_those_before_are_not(api, control, made, kind, executed):
+    control.faults([{"kind": kind, "count": 1, **CONFIRM}])
+    with pytest.raises(stripe.APIError) as caught:
+        confirm(api, made, kind)
+    assert caught.value.http_status == 500
+    assert len(control.charges_of(made["payment_intent"])) == 1 + executed
+    again = stripe.APIError if executed else stripe.CardError
+    with pytest.raises(again):
+        confirm(api, made, kind)
+    assert len(control.charges_of(made["payment_intent"])) == 2
+
+
+def test_rate_limits_by_order_and_by_rate(api, control):
+    control.faults(
+        [{"kind": "rate_limit", "method": "GET", "skip": 1, "count": 1, "reason": "endpoint-rate"}]
+    )
+    assert api.v1.charges.list({"limit": 1}).data
+    with pytest.raises(stripe.RateLimitError) as caught:
+        api.v1.charges.list({"limit": 1})
+    headers = {name.lower(): value for name, value in caught.value.headers.items()}
+    assert (headers["retry-after"], headers["stripe-rate-limited-reason"]) == ("1", "endpoint-rate")
+    control.limit(20)
+    limited = 0
+    for _ in range(60):
+        try:
+            api.v1.charges.list({"limit": 1})
+        except stripe.RateLimitError:
+            limited += 1
+    assert 0 < limited < 45
+    control.limit(None)
+    assert all(api.v1.charges.list({"limit": 1}).data for _ in range(30))
+
+
+def test_latency_keeps_nobody_else_waiting(sandbox, control, made):
+    control.faults([{"kind": "latency", "seconds": 0.5, "path": "/v1/charges"}])
+    began = time.monotonic()
+    with httpx.Client(base_url=sandbox.base, headers={"authorization": f"Bearer {SANDBOX_KEY}"}) as client:
+        client.get("/v1/invoices?limit=1")
+        assert time.monotonic() - began < 0.4
+        assert client.get("/v1/charges?limit=1").status_code == 200
+    assert time.monotonic() - began >= 0.5
+
+
+def test_a_share_is_decided_by_the_key(api, control, made):
+    control.faults([{"kind": "error_before", "share": 0.5, **CONFIRM}])
+
+    def struck(key):
+        try:
+            confirm(api, made, key)
+        except stripe.APIError as error:
+            return not isinstance(error, stripe.CardError)
+        except stripe.CardError:
+            return False
+
+    once = [struck(f"share-{number}") for number in range(12)]
+    assert [struck(f"share-{number}") for number in range(12)] == once
+    assert 1 < sum(once) < 11
+
+
+@pytest.mark.parametrize(
+    "fault", [{"kind": "meteor"}, {"kind": "hang", "colour": 1}, {"kind": "hang", "seconds": "x"}]
+)
+def test_unknown_trouble_is_refused(control, fault):
+    with pytest.raises(GatewayError, match="refuses faults"):
+        control.faults([fault])

@@ -4,8 +4,19 @@ from collections.abc import Sequence
 
 from dagster import AssetsDefinition
 
-from assets.recovery import ledger_export, text_model
+from assets.checks import CHECKS
+from assets.ingest import stripe_changes, stripe_objects
+from assets.recovery import failed_payments, ledger_export, recovery_cases, text_model, verdicts
+from assets.reports import report_assets
 
-ASSETS: Sequence[AssetsDefinition] = [text_model, ledger_export]
+ASSETS: Sequence[AssetsDefinition] = [
+    stripe_objects,
+    stripe_changes,
+    failed_payments,
+    text_model,
+    verdicts,
+    recovery_cases,
+    ledger_export,
+]
 
-__all__ = ["ASSETS"]
+__all__ = ["ASSETS", "CHECKS", "report_assets"]

@@ -1,21 +1,25 @@
-"""The one resource of the assets: an `App` built from the environment, or handed in by a test."""
+"""The one resource of the assets: an `App` built from the environment."""
+
+from functools import lru_cache
 
 from dagster import ConfigurableResource
-from pydantic import PrivateAttr
 
 from tinko_pipelines.app import App
-from tinko_pipelines.settings import load_settings
+from tinko_pipelines.settings import Settings, load_settings
+
+
+@lru_cache(maxsize=8)
+def _app(settings: Settings) -> App:
+    """One `App` for equal settings, so that the steps of a process share stores and connections."""
+    return App(settings)
 
 
 class TinkoResource(ConfigurableResource):  # type: ignore[type-arg]
-    """Builds the domain's `App` once per process; `state` overrides the state folder."""
+    """Builds the domain's `App` from the environment; `state` overrides the state folder."""
 
     state: str = ""
-    _app: App | None = PrivateAttr(default=None)
 
     def app(self) -> App:
         """The use cases, over the stores and the Stripe address the environment names."""
-        if self._app is None:
-            overrides = {"state": self.state} if self.state else {}
-            self._app = App(load_settings(**overrides))
-        return self._app
+        overrides = {"state": self.state} if self.state else {}
+        return _app(load_settings(**overrides))

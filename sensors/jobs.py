@@ -13,11 +13,26 @@ from dagster import (
     op,
 )
 
-from assets.recovery import ledger_export, text_model
+from assets.ingest import stripe_changes, stripe_objects
+from assets.recovery import failed_payments, ledger_export, recovery_cases, text_model, verdicts
 from resources import TinkoResource
 
 NO_RETRY_TAGS = {"dagster/max_retries": "0"}
 """A run that charges or mails is never repeated by Dagster; the ledger knows what is left to do."""
+
+ingest_job = define_asset_job(
+    "ingest_job",
+    selection=AssetSelection.assets(stripe_objects),
+    executor_def=in_process_executor,
+    description="Read whole days of Stripe objects; for first loads and back-fills.",
+)
+
+recovery_job = define_asset_job(
+    "recovery_job",
+    selection=AssetSelection.assets(stripe_changes, failed_payments, verdicts, recovery_cases),
+    executor_def=in_process_executor,
+    description="What has changed at Stripe, which payments failed, whose move it is, which cases to open or close.",
+)
 
 retrain_job = define_asset_job(
     "retrain_job",
@@ -26,11 +41,12 @@ retrain_job = define_asset_job(
     description="Train the text model anew.",
 )
 
-export_job = define_asset_job(
-    "export_job",
-    selection=AssetSelection.assets(ledger_export),
+report_job = define_asset_job(
+    "report_job",
+    selection=AssetSelection.assets(ledger_export)
+    | AssetSelection.assets("recovery_report").upstream() & AssetSelection.groups("report"),
     executor_def=in_process_executor,
-    description="Write the ledger to Parquet.",
+    description="Export the ledger, build and test the marts, publish snapshot and report, check every invariant.",
 )
 
 
@@ -68,6 +84,6 @@ def email_job() -> None:
     send_messages()
 
 
-ASSET_JOBS = [retrain_job, export_job]
+ASSET_JOBS = [ingest_job, recovery_job, retrain_job, report_job]
 OP_JOBS: list[JobDefinition] = [retry_job, email_job]
 JOBS: list[Any] = [*ASSET_JOBS, *OP_JOBS]

@@ -11,7 +11,7 @@ from dagster import (
     schedule,
 )
 
-from sensors.jobs import email_job, export_job, retrain_job, retry_job
+from sensors.jobs import email_job, recovery_job, report_job, retrain_job, retry_job
 from tinko_pipelines.errors import SettingsError
 from tinko_pipelines.settings import load_settings
 
@@ -63,12 +63,27 @@ def email_net(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
     return RunRequest()
 
 
-nightly_export = ScheduleDefinition(
-    name="nightly_export",
-    job=export_job,
+@schedule(
+    job=recovery_job,
+    cron_schedule="*/15 * * * *",
+    default_status=RUNNING,
+    description="Every quarter of an hour: what changed at Stripe, which payments failed, what to do.",
+)
+def refresh(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+    """Bring lake and cases up to date, one run at a time."""
+    if reason := no_key_reason():
+        return SkipReason(reason)
+    if _still_at_it(context, recovery_job.name):
+        return SkipReason("the last refresh is still at it")
+    return RunRequest()
+
+
+nightly_report = ScheduleDefinition(
+    name="nightly_report",
+    job=report_job,
     cron_schedule="40 1 * * *",
     default_status=RUNNING,
-    description="Each night, the ledger as Parquet.",
+    description="Each night: marts, snapshot, report, and every invariant.",
 )
 
 weekly_retrain = ScheduleDefinition(
@@ -79,4 +94,4 @@ weekly_retrain = ScheduleDefinition(
     description="Each Monday, the text model.",
 )
 
-SCHEDULES = [retry_net, email_net, nightly_export, weekly_retrain]
+SCHEDULES = [refresh, retry_net, email_net, nightly_report, weekly_retrain]

@@ -6,23 +6,34 @@ starts the program hands it a `Settings`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinko_pipelines.clock import Clock, SystemClock
+from tinko_pipelines.clock import Clock, FixedClock, SystemClock
 from tinko_pipelines.settings import Settings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tinko_pipelines.checks import InvariantResult
+    from tinko_pipelines.gateway.bulk import BulkReader
     from tinko_pipelines.gateway.governor import Governor
     from tinko_pipelines.gateway.port import Gateway
+    from tinko_pipelines.lake.ingest import IngestResult, Progress
+    from tinko_pipelines.lake.store import Lake
     from tinko_pipelines.ledger.store import Ledger
     from tinko_pipelines.model.text import TextModel
-    from tinko_pipelines.outreach.send import SendResult
+    from tinko_pipelines.outreach.send import SendResult, SentMail
+    from tinko_pipelines.reports.dbt_runner import BuildResult
+    from tinko_pipelines.reports.query import QueryResult
     from tinko_pipelines.retry.drain import DrainResult
     from tinko_pipelines.retry.due import DueSummary
+    from tinko_pipelines.retry.enrol import EnrolResult
 
 
 @dataclass(frozen=True)
@@ -33,8 +44,13 @@ class App:
 
     @cached_property
     def clock(self) -> Clock:
-        """Business time: the machine's clock."""
-        return SystemClock()
+        """Business time: the machine's, the running sandbox's, or that at which a stopped sandbox stands."""
+        if self.settings.clock == "sandbox":
+            from tinko_pipelines.sandbox.client import SandboxClock
+
+            return SandboxClock(self.settings.stripe_api_base)
+        stands_at = self.settings.sandbox_stands_at
+        return SystemClock() if stands_at is None else FixedClock(stands_at)
 
     @cached_property
     def governor(self) -> Governor:
@@ -53,6 +69,27 @@ class App:
             self.settings.key, self.settings.stripe_api_base, self.settings.stripe_account, rate=self.governor
         )
 
+    @contextmanager
+    def reader(self) -> Iterator[BulkReader]:
+        """The reading side of Stripe: whole pages."""
+        from tinko_pipelines.gateway.bulk import BulkReader
+
+        self.settings.guard()
+        reader = BulkReader(
+            self.settings.key, self.settings.stripe_api_base, self.settings.stripe_account, rate=self.governor
+        )
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    @cached_property
+    def lake(self) -> Lake:
+        """What Stripe shows, on our side."""
+        from tinko_pipelines.lake.store import Lake
+
+        return Lake(self.settings.lake_dir)
+
     @cached_property
     def ledger(self) -> Ledger:
         """The truth about money and mail, migrated to the schema of this version."""
@@ -62,6 +99,52 @@ class App:
         ledger = Ledger.open(self.settings.ledger)
         ledger.migrate()
         return ledger
+
+    def ingest(
+        self,
+        objects: Iterable[str] | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, IngestResult]:
+        """Read objects created in `[since, until)`, all objects since the configured number of days by default."""
+        from tinko_pipelines.lake.ingest import ingest
+        from tinko_pipelines.lake.schemas import OBJECTS
+
+        now = self.clock.now()
+        start = since or now - timedelta(days=self.settings.ingest_since_days)
+        with self.reader() as reader:
+            return ingest(
+                reader,
+                self.lake,
+                objects=objects or OBJECTS,
+                since=start,
+                until=until,
+                now=now,
+                progress=progress,
+            )
+
+    def ingest_changes(self, *, progress: Progress | None = None) -> dict[str, IngestResult]:
+        """Bring the lake up to date: what was created or changed since the last look."""
+        from tinko_pipelines.lake.changes import ingest_changes
+
+        with self.reader() as reader:
+            return ingest_changes(
+                reader,
+                self.lake,
+                now=self.clock.now(),
+                since_days=self.settings.ingest_since_days,
+                progress=progress,
+            )
+
+    def failed_payments(self) -> pa.Table:
+        """Find the debts whose first charge failed and keep them as a derived table."""
+        from tinko_pipelines.lake.debts import failed_payments
+
+        table = failed_payments(self.lake, self.clock.now())
+        self.lake.write_derived("failed_payments", table)
+        return table
 
     def text_model(self) -> TextModel | None:
         """The model in use for texts no rule knows, or None before the first training."""
@@ -75,11 +158,36 @@ class App:
 
         return save_text_model(train_text_model(), self.settings.model_dir)
 
+    def verdicts(self) -> pa.Table:
+        """Classify the failed payments and keep them with their verdicts as a derived table."""
+        from tinko_pipelines.declines.table import classify_payments
+
+        failed = self.lake.read_derived("failed_payments", "tinko plan")
+        table = classify_payments(failed, self.clock.now().date(), self.text_model())
+        self.lake.write_derived("verdicts", table)
+        return table
+
     def classify_lines(self, lines: Iterable[str]) -> Iterable[str]:
         """JSON lines of declines in, JSON lines of verdicts out."""
         from tinko_pipelines.declines.jsonl import classify_lines
 
         return classify_lines(lines, self.clock.now().date(), self.text_model())
+
+    def enrol(self) -> EnrolResult:
+        """Open, replan and close cases by the verdicts, after noting every card attempt Stripe has seen."""
+        from tinko_pipelines.retry.enrol import enrol, mirror_charges
+        from tinko_pipelines.retry.policy import Policy
+
+        verdicts = self.lake.read_derived("verdicts", "tinko plan")
+        mirror_charges(self.ledger, self.lake.table("charges"))
+        policy = Policy.from_settings(self.settings)
+        return enrol(self.ledger, verdicts, now=self.clock.now(), policy=policy)
+
+    def plan(self) -> EnrolResult:
+        """From the lake to planned cases: find failed payments, classify them, enrol them."""
+        self.failed_payments()
+        self.verdicts()
+        return self.enrol()
 
     def due(self) -> DueSummary:
         """What is due now; cheap enough for a sensor's tick."""
@@ -102,6 +210,7 @@ class App:
             owner=owner,
             dry_run=not self.settings.charges_for_real,
             boundary=boundary,
+            lease_seconds=self.settings.drain_lease_seconds,
         )
 
     def send_mail(self, *, owner: str, max_seconds: float | None = None) -> SendResult:
@@ -118,7 +227,15 @@ class App:
             max_seconds=max_seconds or self.settings.drain_seconds,
             owner=owner,
             dry_run=not self.settings.mails_for_real,
+            on_sent=self._deliver_in_sandbox if self.settings.clock == "sandbox" else None,
         )
+
+    def _deliver_in_sandbox(self, mail: SentMail) -> None:
+        """Nobody reads the outbox of a sandbox, so its customers are told what was sent to them."""
+        from tinko_pipelines.sandbox.client import SandboxClient
+
+        if mail.customer_id:
+            SandboxClient(self.settings.stripe_api_base).mail(mail.customer_id, mail.message_id, mail.debt_id)
 
     def export_ledger(self) -> dict[str, int]:
         """Write every ledger table to Parquet in one read transaction; rows by table."""
@@ -126,9 +243,51 @@ class App:
 
         return export(self.ledger, self.settings.export_dir)
 
+    def build_marts(self) -> BuildResult:
+        """Export the ledger, then build and test the marts with dbt."""
+        from tinko_pipelines.reports.dbt_runner import build
+
+        self.export_ledger()
+        return build(self.settings, self.clock.now())
+
+    def publish_snapshot(self) -> Path:
+        """Swap in the marts as the file analysts open."""
+        from tinko_pipelines.reports.snapshot import publish
+
+        return publish(self.settings)
+
+    def write_report(self) -> Path:
+        """Write the HTML report from the published snapshot."""
+        from tinko_pipelines.reports.html import write_report
+
+        return write_report(self.settings, self.clock.now())
+
+    def report(self) -> Path:
+        """Marts, snapshot and report, in this order; the old ones stay when a step fails."""
+        self.build_marts()
+        self.publish_snapshot()
+        return self.write_report()
+
+    def summary(self) -> dict[str, Any]:
+        """The core numbers of the published snapshot."""
+        from tinko_pipelines.reports.summary import summary
+
+        return summary(self.settings)
+
+    def query(self, sql: str, max_rows: int) -> QueryResult:
+        """Rows of one SELECT on the published snapshot."""
+        from tinko_pipelines.reports.query import query
+
+        return query(self.settings, sql, max_rows)
+
     def check(self) -> list[InvariantResult]:
         """Every invariant over a fresh export of the ledger and the lake; each with its breaking rows."""
         from tinko_pipelines.checks import run_invariants
 
         self.export_ledger()
-        return run_invariants(self.settings.export_dir, self.settings.lake_dir, self.clock.now())
+        return run_invariants(
+            self.settings.export_dir,
+            self.settings.lake_dir,
+            self.clock.now(),
+            enrol_max_age_days=self.settings.enrol_max_age_days,
+        )

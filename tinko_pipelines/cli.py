@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tinko_pipelines.app import App
-from tinko_pipelines.errors import ChecksFailedError, TinkoError
+from tinko_pipelines.errors import ChecksFailedError, InputError, TinkoError
 from tinko_pipelines.settings import load_settings
+from tinko_pipelines.terminal import counting, show_demo
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -70,6 +71,117 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
     from tinko_pipelines.ui import serve
 
     raise typer.Exit(serve(load_settings(), port, root=_root(), say=err.print))
+
+
+@cli.command()
+def demo(
+    charges: Annotated[
+        int, typer.Option(min=100, max=100_000, help="First charges in 118 days, about.")
+    ] = 5_000,
+    days: Annotated[int, typer.Option(min=0, max=60, help="Days of recovery to live through.")] = 28,
+    seed: Annotated[int, typer.Option(min=0, help="Which world.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole job on the bundled sandbox: ingest, classify, plan, retry, mail, report."""
+    from tinko_pipelines.demo import run_demo
+
+    result = run_demo(load_settings(), charges=charges, days=days, seed=seed, console=err)
+    if as_json:
+        _show(result.as_json(), as_json)
+        return
+    show_demo(result, out)
+
+
+@cli.command()
+def sandbox(
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 12111,
+    charges: Annotated[int, typer.Option(min=0, max=100_000)] = 5_000,
+    seed: Annotated[int, typer.Option(min=0)] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the bundled stand-in for Stripe on loopback until Ctrl-C."""
+    from tinko_pipelines.sandbox.process import SandboxProcess
+
+    settings = load_settings()
+    process = SandboxProcess(settings.sandbox_dir, port=port, seed=seed, charges=charges, history_days=90)
+    base = process.start()
+    try:
+        if as_json:
+            _show({"base": base, "pid": process.pid}, as_json)
+        else:
+            typer.echo(f"ready {base}\nIn another terminal:")
+            typer.echo(f"  export TINKO_STRIPE_API_BASE={base} TINKO_CLOCK=sandbox")
+        sys.stdout.flush()
+        process.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        process.stop()
+
+
+@cli.command()
+def ingest(
+    objects: Annotated[str | None, typer.Option(help="Names separated by commas; all by default.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Created at or after this moment (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Created before this moment (UTC).")] = None,
+    changes: Annotated[bool, typer.Option(help="Only what has changed since the last such look.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read objects from Stripe into the lake; print the rows written."""
+    app = _app()
+    if changes and (objects or since or until):
+        raise InputError("--changes goes by itself: it knows what to read")
+    with counting(err) as progress:
+        if changes:
+            results = app.ingest_changes(progress=progress)
+        else:
+            names = [name.strip() for name in objects.split(",") if name.strip()] if objects else None
+            results = app.ingest(names, since=_utc(since), until=_utc(until), progress=progress)
+    for name, result in results.items():
+        for notice in result.notices:
+            err.print(f"{name}: {notice}", markup=False, highlight=False)
+    rows = {name: result.written for name, result in results.items()}
+    if as_json:
+        totals = {name: {**result.counts(), "written": result.written} for name, result in results.items()}
+        _show({"written": sum(rows.values()), "objects": totals}, as_json)
+    else:
+        _show({**rows, "written": sum(rows.values())}, as_json)
+
+
+@cli.command()
+def plan(as_json: AsJson = False) -> None:
+    """Find the failed payments in the lake, classify them, open and replan cases; charges nothing."""
+    _show(_app().plan().counts(), as_json)
+
+
+@cli.command()
+def report(as_json: AsJson = False) -> None:
+    """Build and test the marts, publish the snapshot, write the HTML report."""
+    app = _app()
+    path = app.report()
+    found = app.summary()
+    core = ("failed_count", "recovered_count", "recovery_rate_count", "by_currency", "attempts", "messages")
+    _show(
+        {**{name: found[name] for name in core}, "snapshot": app.settings.snapshot_path, "report_path": path},
+        as_json,
+    )
+
+
+@cli.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT on the published snapshot.")],
+    max_rows: Annotated[int, typer.Option(min=1, max=1_000_000)] = 1_000,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the published snapshot."""
+    found = _app().query(sql, max_rows)
+    if as_json:
+        _show({"columns": found.columns, "rows": found.rows}, as_json)
+        return
+    table = Table(*(str(name) for name in found.columns), box=None)
+    for row in found.rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    out.print(table)
 
 
 @cli.command()
@@ -140,6 +252,11 @@ def check(as_json: AsJson = False) -> None:
         )
 
 
+def _utc(moment: datetime | None) -> datetime | None:
+    """A moment from the command line; without an offset it is UTC."""
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def _switch(enabled: bool, account: str | None, reason: str, as_json: bool) -> None:
     from tinko_pipelines.ledger.control import pause as pause_charging
     from tinko_pipelines.ledger.control import resume as resume_charging
@@ -183,3 +300,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,8 @@
 Every setting is listed in the README; a test holds the two together.
 """
 
+import json
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -46,10 +48,16 @@ class Settings(BaseSettings):
         None, description="SQLAlchemy URL; SQLite below the state folder if unset."
     )
     stripe_requests_per_second: float = Field(
-        20.0, gt=0, le=100, description="Our own ceiling on requests to Stripe, for one process."
+        20.0, gt=0, le=10_000, description="Our own ceiling on requests to Stripe, for one process."
     )
     drain_workers: int = Field(4, ge=1, le=32, description="Attempts in flight at once.")
     drain_seconds: float = Field(50.0, gt=0, le=600, description="After this long a drain ends itself.")
+    drain_lease_seconds: float = Field(
+        180.0,
+        ge=1,
+        le=3600,
+        description="A call under way is left alone this long before another process settles it; keep it above 150.",
+    )
     enrol_max_age_days: int = Field(30, ge=1, le=365, description="Older failures are not taken up.")
     card_attempts_30d: int = Field(8, ge=1, le=20, description="Most attempts on one card in 30 days.")
     card_attempts_24h: int = Field(1, ge=1, le=10, description="Most attempts on one card in 24 hours.")
@@ -154,6 +162,27 @@ class Settings(BaseSettings):
     def sandbox_dir(self) -> Path:
         """The bundled sandbox's own book."""
         return self.state / "sandbox"
+
+    @property
+    def sandbox_note(self) -> Path:
+        """Where the moment is noted at which the bundled sandbox of this state folder stands."""
+        return self.state / "sandbox.json"
+
+    @property
+    def rests_on_sandbox(self) -> bool:
+        """Whether this state folder was filled from the bundled sandbox and nothing else is configured."""
+        return (
+            self.stripe_secret_key is None
+            and self.stripe_api_base == STRIPE_API_BASE
+            and self.sandbox_note.exists()
+        )
+
+    @property
+    def sandbox_stands_at(self) -> datetime | None:
+        """The sandbox's own time when it was last seen, while it is not running; None outside a sandbox."""
+        if not self.rests_on_sandbox:
+            return None
+        return datetime.fromisoformat(json.loads(self.sandbox_note.read_text())["now"])
 
     def guard(self) -> None:
         """Refuse what is unsafe: a live key without leave, or a live key against a stand-in."""

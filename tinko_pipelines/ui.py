@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
+from tinko_pipelines.sandbox.process import SandboxProcess
 from tinko_pipelines.settings import Settings
 
 DAGSTER_YAML = """\
@@ -56,14 +58,19 @@ def dagster_home(settings: Settings, *, postgres: bool = False) -> Path:
 
 
 def serve(settings: Settings, port: int, *, root: Path, say: Callable[[str], None]) -> int:
-    """Run `dagster dev` until interrupted; returns its exit code."""
+    """Run `dagster dev` until interrupted, beside the sandbox this state folder came from; its exit code."""
     home = dagster_home(settings, postgres=bool(os.environ.get("TINKO_DAGSTER_URL")))
     environment = {**os.environ, "DAGSTER_HOME": str(home), "TINKO_STATE": str(settings.state)}
-    say(f"Dagster UI: http://127.0.0.1:{port} (stop with Ctrl-C)")
     workspace = root / "workspace.yaml"
     where = ["-w", str(workspace)] if workspace.exists() else ["-m", "tinko_pipelines.definitions"]
     command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), *where]
-    try:
-        return subprocess.run(command, check=False, cwd=root, env=environment).returncode  # noqa: S603
-    except KeyboardInterrupt:
-        return 0
+    with ExitStack() as stack:
+        if settings.rests_on_sandbox:
+            sandbox = stack.enter_context(SandboxProcess(settings.sandbox_dir))
+            environment |= {"TINKO_STRIPE_API_BASE": sandbox.base, "TINKO_CLOCK": "sandbox"}
+            say(f"Sandbox: {sandbox.base} (its clock stands still until somebody moves it)")
+        say(f"Dagster UI: http://127.0.0.1:{port} (stop with Ctrl-C)")
+        try:
+            return subprocess.run(command, check=False, cwd=root, env=environment).returncode  # noqa: S603
+        except KeyboardInterrupt:
+            return 0

@@ -101,6 +101,8 @@ def clean() -> Rows:
                 "debt_id": "pi_1",
                 "status": "open",
                 "first_failed_at": NOW - 300 * HOUR,
+                "last_failed_at": NOW - 300 * HOUR,
+                "amount_minor": 100,
             }
         ],
     }

@@ -5,14 +5,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, RunRequest, SkipReason, build_sensor_context
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    DagsterInstance,
+    RunRequest,
+    SkipReason,
+    build_sensor_context,
+)
 from dagster._core.test_utils import instance_for_test
 
+from assets.checks import nothing_quarantined
 from resources import TinkoResource
 from sensors.watch import due_messages, due_retries
 from tests.fake_stripe import NOW, failed_row, failed_table
 from tests.postgres import database
+from tinko_pipelines.app import App
+from tinko_pipelines.checks.invariants import INVARIANTS
 from tinko_pipelines.definitions import build_definitions
+from tinko_pipelines.lake.parse import Malformed
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.enrol import enrol
 from tinko_pipelines.retry.policy import Policy
@@ -21,9 +32,16 @@ from tinko_pipelines.settings import load_settings
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One state folder for all, since each new one makes dbt read its project again; each test has its own ledger."""
+    return tmp_path_factory.mktemp("state")
+
+
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TINKO_STATE", str(tmp_path / "state"))
+def _environment(monkeypatch: pytest.MonkeyPatch, state: Path, tmp_path: Path) -> None:
+    monkeypatch.setenv("TINKO_STATE", str(state))
+    monkeypatch.setenv("TINKO_LEDGER_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
     monkeypatch.setenv("TINKO_STRIPE_API_BASE", "http://127.0.0.1:1")
     monkeypatch.delenv("STRIPE_SECRET_KEY", raising=False)
 
@@ -56,15 +74,36 @@ def owing() -> None:
 def test_everything_is_there() -> None:
     repository = build_definitions(load_settings()).get_repository_def()
     assert {job.name for job in repository.get_all_jobs()} >= {
-        "retry_job",
-        "email_job",
-        "retrain_job",
-        "export_job",
-    }
+        "ingest_job", "recovery_job", "retry_job", "email_job", "retrain_job", "report_job",
+    }  # fmt: skip
     assert {sensor.name for sensor in repository.sensor_defs} == {"due_retries", "due_messages"}
     assert {each.name for each in repository.schedule_defs} == {
-        "retry_net", "email_net", "nightly_export", "weekly_retrain",
+        "refresh", "retry_net", "email_net", "nightly_report", "weekly_retrain",
     }  # fmt: skip
+
+
+def test_assets_come_in_pipeline_order_and_say_what_they_are() -> None:
+    graph = build_definitions(load_settings()).get_repository_def().asset_graph
+    ours = {key for key in graph.get_all_asset_keys() if graph.get(key).is_materializable}
+    groups = {key: graph.get(key).group_name for key in ours}
+    order = ["ingest", "classify", "plan", "report"]
+    assert set(groups.values()) == set(order)
+    for key in ours:
+        node = graph.get(key)
+        assert node.owners, key
+        assert node.kinds, key
+        assert node.description, key
+        for parent in node.parent_keys & ours:
+            assert order.index(str(groups[parent])) <= order.index(str(groups[key])), (parent, key)
+    outside = {parent for key in ours for parent in graph.get(key).parent_keys} - ours
+    assert outside == set(), "every table dbt reads is written by an asset of ours"
+
+
+def test_each_invariant_is_an_asset_check() -> None:
+    graph = build_definitions(load_settings()).get_repository_def().asset_graph
+    names = {key.name for key in graph.asset_check_keys}
+    assert {invariant.name for invariant in INVARIANTS} <= names
+    assert {"nothing_quarantined", "debts_are_sound", "most_are_understood"} <= names
 
 
 def test_jobs_that_charge_or_mail_take_no_configuration_and_no_retries() -> None:
@@ -85,15 +124,27 @@ def test_a_drain_with_nothing_due_is_a_green_run(instance: DagsterInstance) -> N
     assert run.job_name == "retry_job"
 
 
-def test_export_writes_every_table(instance: DagsterInstance) -> None:
-    owing()
-    assert (
-        build_definitions(load_settings())
-        .resolve_job_def("export_job")
-        .execute_in_process(instance=instance)
-        .success
-    )
-    assert (load_settings().export_dir / "recovery_case.parquet").exists()
+def test_the_report_job_publishes_even_when_nothing_has_happened(instance: DagsterInstance) -> None:
+    app = App(load_settings())
+    app.plan()
+    job = build_definitions(load_settings()).resolve_job_def("report_job")
+    result = job.execute_in_process(instance=instance)
+    assert result.success
+    checks = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
+    assert {invariant.name for invariant in INVARIANTS} <= set(checks)
+    assert all(checks.values())
+    assert load_settings().snapshot_path.exists()
+    assert load_settings().report_path.exists()
+
+
+def test_a_quarantined_object_turns_a_check_yellow() -> None:
+    app = App(load_settings())
+    app.lake.quarantine("charges", "default", [Malformed("ch_1", "amount is text", "{}")], NOW)
+    result = nothing_quarantined(TinkoResource())
+    app.lake.release("charges", "default", {"ch_1"})
+    assert isinstance(result, AssetCheckResult)
+    assert not result.passed
+    assert result.severity == AssetCheckSeverity.WARN
 
 
 def test_sensors_skip_when_nothing_is_due_and_start_when_something_is() -> None:

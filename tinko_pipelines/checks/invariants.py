@@ -156,6 +156,10 @@ INVARIANTS: tuple[Invariant, ...] = (
         "Each failed payment still open has a case within 30 minutes",
         f"""SELECT f.account_id, f.debt_id FROM failed_payments f WHERE f.status = 'open'
           AND f.first_failed_at < {NOW} - INTERVAL 30 MINUTE
+          AND f.last_failed_at > {NOW} - to_days(getvariable('max_age_days'))
+          AND f.amount_minor > 0 AND f.paid_elsewhere_by IS NULL AND NOT coalesce(f.disputed, false)
+          AND NOT coalesce(f.customer_deleted, false)
+          AND coalesce(f.subscription_status, '') NOT IN ('canceled', 'incomplete_expired')
           AND NOT EXISTS (SELECT 1 FROM recovery_case k
             WHERE k.account_id = f.account_id AND k.debt_id = f.debt_id)""",
     ),

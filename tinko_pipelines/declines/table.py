@@ -46,3 +46,10 @@ def classify_table(table: pa.Table, on: date, text_model: Predictor | None = Non
     for name in VERDICT_SCHEMA.names:
         kept = kept.append_column(name, added.column(name))
     return kept
+
+
+def classify_payments(failed: pa.Table, on: date, text_model: Predictor | None = None) -> pa.Table:
+    """Failed payments as the lake knows them, with their verdicts; their network and message go by the lake's names."""
+    spoken = failed.append_column("network", failed.column("card_network"))
+    spoken = spoken.append_column("message", failed.column("failure_message"))
+    return classify_table(spoken, on, text_model).drop_columns(["network", "message"])

@@ -21,7 +21,7 @@ MOST_PAGES = 100_000
 MOST_TRIES = 6
 PATHS = {"checkout_sessions": "checkout/sessions"}
 UNBOUNDED = frozenset({"payment_methods"})
-"""Objects whose list takes no `created` bounds and so is always read whole."""
+"""Objects whose list takes no `created` bounds and so is always read whole, or only by customer."""
 EXTRA_PARAMS: dict[str, dict[str, str]] = {"subscriptions": {"status": "all"}}
 
 
@@ -97,9 +97,12 @@ class BulkReader:
         return self._parsed(object_name, response, lambda document: [document])[0]
 
     def _page(self, object_name: str, path: str, query: Mapping[str, str]) -> tuple[Page, bool]:
-        response = self._get(path, query)
+        by_customer = object_name in UNBOUNDED
+        response = self._get(path, query, by_customer=by_customer)
         if response.status_code == 404 and "starting_after" not in query:
-            raise NotOfferedError(f"{object_name}: {self._base} has no {path}")
+            raise NotOfferedError(f"{self._base} has no {path}")
+        if response.status_code == 400:
+            raise NotOfferedError(f"{path} is only listed by customer; what is needed is read by id")
         return self._parsed(object_name, response, lambda document: document["data"])
 
     def _parsed(
@@ -121,7 +124,7 @@ class BulkReader:
         )
         return page, bool(document.get("has_more"))
 
-    def _get(self, path: str, query: Mapping[str, str]) -> httpx.Response:
+    def _get(self, path: str, query: Mapping[str, str], *, by_customer: bool = False) -> httpx.Response:
         why = ""
         for attempt in range(MOST_TRIES):
             if self._rate is not None:
@@ -136,7 +139,7 @@ class BulkReader:
                 why = f"HTTP {response.status_code}"
                 self._sleep(_wait_seconds(response, attempt))
                 continue
-            if response.status_code in {200, 404}:
+            if response.status_code in {200, 404} or (response.status_code == 400 and by_customer):
                 return response
             raise self._refused(path, response)
         raise GatewayError(f"{self._base}{path} cannot be read ({why}): check the address and try again")

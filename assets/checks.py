@@ -1,0 +1,77 @@
+"""Asset checks: the data as it should be, and every invariant of ledger and Stripe mirror."""
+
+from collections.abc import Iterator
+
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    MetadataValue,
+    asset_check,
+    multi_asset_check,
+)
+
+from assets.ingest import stripe_changes
+from assets.recovery import failed_payments, ledger_export, verdicts
+from resources import TinkoResource
+from tinko_pipelines.checks.invariants import INVARIANTS
+
+
+@asset_check(asset=stripe_changes, description="No object from Stripe is set aside as malformed.")
+def nothing_quarantined(tinko: TinkoResource) -> AssetCheckResult:
+    """Yellow while anything lies in quarantine; the rest has gone on without it."""
+    count = tinko.app().lake.quarantined()
+    return AssetCheckResult(
+        passed=count == 0, severity=AssetCheckSeverity.WARN, metadata={"quarantined": count}
+    )
+
+
+@asset_check(
+    asset=failed_payments, description="A debt occurs once, owes a positive amount, and failed once at least."
+)
+def debts_are_sound(tinko: TinkoResource) -> AssetCheckResult:
+    """The grain and the amounts of the failed payments."""
+    table = tinko.app().lake.read_derived("failed_payments", "tinko plan")
+    debts = list(zip(table["account_id"].to_pylist(), table["debt_id"].to_pylist(), strict=True))
+    twice = len(debts) - len(set(debts))
+    unsound = sum(amount is None or amount < 0 for amount in table["amount_minor"].to_pylist())
+    return AssetCheckResult(
+        passed=twice == 0 and unsound == 0, metadata={"debts_twice": twice, "amounts_unsound": unsound}
+    )
+
+
+@asset_check(asset=verdicts, description="At most one failed payment in ten is of unknown category.")
+def most_are_understood(tinko: TinkoResource) -> AssetCheckResult:
+    """Many unknowns mean that Stripe speaks a language the rules do not know yet."""
+    categories = tinko.app().lake.read_derived("verdicts", "tinko plan")["category"].to_pylist()
+    unknown = sum(category == "unknown" for category in categories)
+    share = unknown / len(categories) if categories else 0.0
+    return AssetCheckResult(
+        passed=share <= 0.1,
+        severity=AssetCheckSeverity.WARN,
+        metadata={"unknown": unknown, "of": len(categories), "share": share},
+    )
+
+
+@multi_asset_check(
+    specs=[
+        AssetCheckSpec(invariant.name, asset=ledger_export, description=invariant.title)
+        for invariant in INVARIANTS
+    ]
+)
+def ledger_invariants(
+    context: AssetCheckExecutionContext, tinko: TinkoResource
+) -> Iterator[AssetCheckResult]:
+    """What `tinko check` runs, one check per invariant; a broken one is an error."""
+    for result in tinko.app().check():
+        yield AssetCheckResult(
+            check_name=result.name,
+            asset_key=ledger_export.key,
+            passed=result.rows == 0,
+            severity=AssetCheckSeverity.ERROR,
+            metadata={"breaking_rows": result.rows, "sample": MetadataValue.json(result.sample)},
+        )
+
+
+CHECKS = [nothing_quarantined, debts_are_sound, most_are_understood, ledger_invariants]

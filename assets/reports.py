@@ -1,0 +1,109 @@
+"""From lake and ledger to what people read: dbt marts, the published snapshot, the report."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dagster import (
+    AssetCheckResult,
+    AssetExecutionContext,
+    AssetKey,
+    AssetsDefinition,
+    MaterializeResult,
+    MetadataValue,
+    asset,
+)
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
+
+from assets.ingest import OWNERS
+from assets.recovery import bars, ledger_export
+from resources import TinkoResource
+
+UNIQUE_ID = "dagster_dbt/unique_id"
+SAME_EXPORT = DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True)
+"""All tables of the ledger come from one asset."""
+
+
+class _Translator(DagsterDbtTranslator):
+    """Names dbt's sources after the assets that write them, and keeps one group and one set of owners."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
+        if dbt_resource_props["resource_type"] != "source":
+            return AssetKey(
+                ["marts" if "marts" in dbt_resource_props["fqn"] else "dbt", dbt_resource_props["name"]]
+            )
+        if dbt_resource_props["source_name"] == "ledger":
+            return ledger_export.key
+        return AssetKey(str(dbt_resource_props["name"]))
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        return "report"
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
+        return OWNERS
+
+
+def report_assets(manifest: Mapping[str, Any]) -> list[AssetsDefinition]:
+    """The marts of a parsed dbt project, and what is made of them."""
+
+    @dbt_assets(
+        manifest=manifest,
+        dagster_dbt_translator=_Translator(SAME_EXPORT),
+        name="dbt_models",
+        pool="warehouse",
+    )
+    def dbt_models(
+        context: AssetExecutionContext, tinko: TinkoResource
+    ) -> Iterator[MaterializeResult | AssetCheckResult]:  # type: ignore[type-arg]
+        """Build and test the whole project; a test that fails stops the snapshot."""
+        keys = {spec.metadata[UNIQUE_ID]: spec.key for spec in context.assets_def.specs}
+        checks = {spec.metadata[UNIQUE_ID]: spec for spec in context.assets_def.check_specs if spec.metadata}
+        for node in tinko.app().build_marts().nodes:
+            if node.unique_id in keys:
+                yield MaterializeResult(asset_key=keys[node.unique_id], metadata={"seconds": node.seconds})
+            elif node.unique_id in checks:
+                spec = checks[node.unique_id]
+                yield AssetCheckResult(
+                    check_name=spec.name, asset_key=spec.asset_key, passed=node.status in ("pass", "success")
+                )
+
+    marts = [spec.key for spec in dbt_models.specs if spec.key.path[0] == "marts"]
+
+    @asset(
+        group_name="report",
+        kinds={"duckdb"},
+        owners=OWNERS,
+        deps=marts,
+        pool="warehouse",
+        description="The marts alone, read-only, swapped in whole: the file analysts open.",
+    )
+    def recovery_snapshot(tinko: TinkoResource) -> MaterializeResult:  # type: ignore[type-arg]
+        """Publish what dbt has built and tested."""
+        app = tinko.app()
+        path = app.publish_snapshot()
+        found = app.summary()
+        categories = Counter({str(row["category"]): int(row["failed_count"]) for row in found["by_category"]})
+        return MaterializeResult(
+            metadata={
+                "path": MetadataValue.path(path),
+                "failed": found["failed_count"],
+                "recovered": found["recovered_count"],
+                "recovery_rate": found["recovery_rate_count"],
+                "by_currency": MetadataValue.json(json.loads(json.dumps(found["by_currency"], default=str))),
+                "failed_by_category": bars(categories),
+            }
+        )
+
+    @asset(
+        group_name="report",
+        kinds={"html"},
+        owners=OWNERS,
+        deps=[recovery_snapshot],
+        description="The report for people, one file that opens anywhere.",
+    )
+    def recovery_report(tinko: TinkoResource) -> MaterializeResult:  # type: ignore[type-arg]
+        """Write the HTML report from the snapshot."""
+        return MaterializeResult(metadata={"path": MetadataValue.path(tinko.app().write_report())})
+
+    return [dbt_models, recovery_snapshot, recovery_report]

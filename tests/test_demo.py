@@ -1,0 +1,74 @@
+"""The demo as a person runs it, small: the same numbers for the same seed, and nothing twice when it goes on."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import DagsterInstance
+
+SMALL = ("--charges", "300", "--days", "6", "--seed", "11", "--json")
+NUMBERS = ("failed_count", "recovered_count", "recovery_rate_count", "by_currency", "attempts", "messages")
+
+
+def tinko(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("TINKO_", "STRIPE_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "tinko_pipelines.cli", *arguments],
+        capture_output=True, text=True, check=False, timeout=300,
+        env={**clean, "TINKO_STATE": str(state)},
+    )  # fmt: skip
+
+
+def demo(state: Path) -> dict[str, Any]:
+    done = tinko(state, "demo", *SMALL)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    state = tmp_path_factory.mktemp("first")
+    return state, demo(state)
+
+
+def test_it_recovers_something_and_charges_nobody_twice(first: tuple[Path, dict[str, Any]]) -> None:
+    state, found = first
+    assert found["failed_count"] > found["recovered_count"] > 0
+    assert found["recovery_rate_count"] == pytest.approx(found["recovered_count"] / found["failed_count"])
+    assert found["attempts"] > 0
+    assert found["messages"] > 0
+    assert found["double_charges"] == 0
+    for row in found["by_currency"].values():
+        assert 0 <= row["recovered_amount_minor"] <= row["failed_amount_minor"]
+    assert Path(found["report_path"]).read_text("utf-8").startswith("<!doctype html>")
+    assert len(list((state / "outbox").rglob("*.eml"))) == found["messages"]
+
+
+def test_the_same_seed_gives_the_same_numbers(first: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    again = demo(tmp_path / "second")
+    assert {name: again[name] for name in NUMBERS} == {name: first[1][name] for name in NUMBERS}
+
+
+def test_its_checks_are_clean_and_its_runs_are_in_dagster(first: tuple[Path, dict[str, Any]]) -> None:
+    state, _ = first
+    done = tinko(state, "check", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with DagsterInstance.from_config(str(state / "dagster")) as instance:
+        jobs = {run.job_name for run in instance.get_runs()}
+    assert jobs == {"ingest_job", "recovery_job", "retry_job", "email_job", "retrain_job", "report_job"}
+
+
+def test_run_again_it_goes_on(first: tuple[Path, dict[str, Any]]) -> None:
+    state, before = first
+    done = tinko(state, "query", "SELECT count(*) AS n FROM recovery_debts", "--json")
+    assert json.loads(done.stdout)["rows"] == [[before["failed_count"]]]
+    after = demo(state)
+    assert after["failed_count"] >= before["failed_count"]
+    assert after["attempts"] > before["attempts"]
+    assert after["until"] > before["until"]
+    assert after["double_charges"] == 0

@@ -1,0 +1,77 @@
+"""What people see in the terminal beyond plain results: a running count, the table at the demo's end. No decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tinko_pipelines.money import format_minor
+
+if TYPE_CHECKING:
+    from tinko_pipelines.demo import DemoResult
+
+
+@contextmanager
+def counting(console: Console) -> Iterator[Callable[[str, int], None]]:
+    """A line per name that counts up as `(name, more)` is called; gone when the work is done."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<24}{task.completed:>10,.0f}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def count(name: str, more: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=None)
+            progress.advance(tasks[name], more)
+
+        yield count
+
+
+def share(part: float | None) -> str:
+    """A rate for people; a dash where there is no denominator."""
+    return "–" if part is None else f"{part:.1%}"
+
+
+def show_demo(result: DemoResult, console: Console) -> None:
+    """The core numbers, each rate beside its denominator, and what to try next."""
+    found = result.summary
+    failed, recovered = int(found["failed_count"]), int(found["recovered_count"])
+    head = Table(title=f"Recovery until {result.until:%d %B %Y}", title_justify="left", box=None)
+    for name in ("", "failed", "recovered", "rate"):
+        head.add_column(name, justify="left" if not name else "right")
+    head.add_row(
+        "payments", f"{failed:,}", f"{recovered:,}", f"{share(found['recovery_rate_count'])} of {failed:,}"
+    )
+    for currency, row in found["by_currency"].items():
+        lost = format_minor(int(row["failed_amount_minor"]), currency)
+        back = format_minor(int(row["recovered_amount_minor"]), currency)
+        head.add_row(currency.upper(), lost, back, f"{share(row['recovery_rate_amount'])} of {lost}")
+    console.print(head)
+    body = Table(title="By category", title_justify="left", box=None)
+    for name in ("", "failed", "recovered", "rate"):
+        body.add_column(name, justify="left" if not name else "right")
+    for row in found["by_category"]:
+        rate = row["recovered_count"] / row["failed_count"] if row["failed_count"] else None
+        body.add_row(
+            str(row["category"]), f"{row['failed_count']:,}", f"{row['recovered_count']:,}",
+            f"{share(rate)} of {row['failed_count']:,}",
+        )  # fmt: skip
+    console.print(body)
+    per = f"{result.attempts / recovered:.2f}" if recovered else "–"
+    mails = f"{result.messages / recovered:.2f}" if recovered else "–"
+    console.print(
+        f"{result.attempts:,} retries ({per} per recovery), {result.messages:,} mails ({mails} per recovery)"
+    )
+    console.print(f"charged twice, by the sandbox's own book: {result.double_charges}")
+    console.print(f"report: {result.report_path}   ({result.seconds:.0f} s)", soft_wrap=True)
+    console.print(
+        "Next: make ui   ·   .venv/bin/tinko check   ·   .venv/bin/tinko query 'FROM recovery_by_reason'"
+    )

@@ -205,3 +205,27 @@ def test_a_deleted_customer_is_a_tombstone(api, control):
     assert made["customer"] not in {
         one.id for one in api.v1.customers.list({"limit": 100}).auto_paging_iter()
     }
+
+
+def test_a_card_set_up_once_passes_while_its_holder_is_away(api):
+    base = {"amount": 900, "currency": "usd", "payment_method": "pm_card_authenticationRequiredOnSetup"}
+    assert api.v1.payment_intents.create({**base, "confirm": True}).status == "requires_action"
+    assert api.v1.payment_intents.create({**base, "confirm": True, "off_session": True}).status == "succeeded"
+
+
+def test_a_card_made_for_disputes_is_disputed_when_time_goes_on(api, control):
+    params = {"amount": 900, "currency": "usd", "payment_method": "pm_card_createDispute", "confirm": True}
+    charge = api.v1.payment_intents.create(params).latest_charge
+    control.advance_to(control.now())
+    assert api.v1.disputes.list({"charge": charge}).data[0].reason == "fraudulent"
+
+
+def test_the_intent_of_an_invoice_is_not_cancelled_by_hand(api, control):
+    made = control.fixture("failed_invoice", email="byhand@example.com")
+    with pytest.raises(stripe.InvalidRequestError, match="Void the Invoice"):
+        api.v1.payment_intents.cancel(made["payment_intent"])
+
+
+def test_money_becomes_available_after_two_days(api):
+    statuses = {one.status for one in api.v1.balance_transactions.list({"limit": 100}).auto_paging_iter()}
+    assert statuses == {"available", "pending"}

@@ -14,7 +14,6 @@ from tinko_pipelines.sandbox.shapes.people import address
 from tinko_pipelines.sandbox.store import Object
 
 MOST_HAPPENINGS = 20_000_000
-OPEN_INTENT = charging.PAYABLE
 
 
 class Actions:
@@ -129,6 +128,9 @@ class Actions:
     def pay_on_session(self, debt: str, card: CardTruth | None) -> bool:
         """The customer pays himself, with `card` or the one at hand; a card not kept is typed in again."""
         book = self.book
+        intents = [book.find("payment_intents", name) for name in intents_of(book, debt)]
+        if not self.is_open(debt) or any(intent["status"] not in charging.PAYABLE for intent in intents):
+            return False
         owner = book.find("customers", self.customer_of(debt))
         if card is not None:
             method = people.add_card(book, owner, card)
@@ -172,7 +174,7 @@ class Actions:
         if invoice is not None:
             return bool(invoice["status"] == "open")
         intent = self.book.store.get("payment_intents", debt)
-        return intent is not None and intent["status"] in OPEN_INTENT
+        return intent is not None and intent["status"] in charging.PAYABLE
 
     def is_paid(self, debt: str) -> bool:
         """Whether an invoice or intent has a successful charge."""

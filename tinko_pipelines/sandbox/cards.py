@@ -11,7 +11,12 @@ from tinko_pipelines.sandbox.ports import CardTruth, Decision
 from tinko_pipelines.sandbox.shapes import people as shapes
 from tinko_pipelines.sandbox.store import Object
 from tinko_pipelines.sandbox.world.answers import APPROVED, blocked, declined
-from tinko_pipelines.sandbox.world.test_tokens import BLOCKS, CONFIRMED_ON_SESSION, DECLINES
+from tinko_pipelines.sandbox.world.test_tokens import (
+    ALWAYS_ASKS_THE_PRESENT,
+    BLOCKS,
+    CONFIRMED_ON_SESSION,
+    DECLINES,
+)
 
 TOKEN = re.compile(r"(?:pm_card|tok)_(\w+)", re.ASCII)
 PLAIN = {
@@ -28,9 +33,9 @@ PLAIN = {
 }
 DISPUTED = frozenset({"createdispute", "createdisputeproductnotreceived"})
 HARMLESS = DISPUTED | {
-    "risklevelelevated", "threedsecureoptional", "threedsecure2required", "threedsecurenotsupported",
-    "authenticationrequiredonsetup", "bypasspending",
+    "risklevelelevated", "threedsecureoptional", "threedsecurenotsupported", "bypasspending",
 }  # fmt: skip
+TELLING = BLOCKS | CONFIRMED_ON_SESSION | ALWAYS_ASKS_THE_PRESENT | HARMLESS
 LAST4 = {
     "chargedeclined": "0002",
     "chargedeclinedinsufficientfunds": "9995",
@@ -65,7 +70,7 @@ def token_card(token: str) -> CardTruth | None:
     if found is None:
         return None
     name, special = found[1].lower(), special_name(token)
-    known = special in DECLINES or special in BLOCKS | CONFIRMED_ON_SESSION | HARMLESS
+    known = special in DECLINES or special in TELLING
     if name not in PLAIN and not known and len(name) != 2:
         return None
     brand, funding, last4 = PLAIN.get(name, ("visa", "credit", LAST4.get(special, "4242")))

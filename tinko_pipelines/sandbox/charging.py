@@ -77,6 +77,8 @@ def charge(
         book.change("payment_intents", intent, "payment_intent.processing", **fields)
         return Try(decision, made, method)
     collect(book, intent, made)
+    if cards.special_name(cards.truth_of(book, method["id"]).test_token or "") in cards.DISPUTED:
+        book.store.push(book.now, "cardholder_disputes", {"charge": name})
     return Try(decision, made, method)
 
 

@@ -4,7 +4,6 @@ import os
 import select
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +12,8 @@ from tinko_pipelines.errors import TinkoError
 
 START_SECONDS = 300.0
 STOP_SECONDS = 15.0
+LOG_FILE = "sandbox.log"
+"""What the sandbox says when something is wrong with it, since its last start."""
 
 
 class SandboxProcess:
@@ -60,15 +61,16 @@ class SandboxProcess:
             str(self._directory),
             "--until-eof",
         ]
-        with tempfile.TemporaryFile() as said:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        log = self._directory / LOG_FILE
+        with log.open("wb") as said:
             self._process = subprocess.Popen(  # noqa: S603
                 [*command, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said
             )
             line = self._first_line()
             if not line.startswith("ready "):
                 self.kill()
-                said.seek(0)
-                why = said.read().decode(errors="replace").strip().splitlines()
+                why = log.read_text(errors="replace").strip().splitlines()
                 raise TinkoError(f"the sandbox did not start: {why[-1] if why else 'it said nothing'}")
         self.base = line.removeprefix("ready ").strip()
         return self.base

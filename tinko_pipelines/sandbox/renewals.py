@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from tinko_pipelines.sandbox import aftermath, billing, checkout, smart_retries
+from tinko_pipelines.sandbox import aftermath, billing, charging, checkout, smart_retries
 from tinko_pipelines.sandbox.book import Book
 from tinko_pipelines.sandbox.charging import Try
 from tinko_pipelines.sandbox.store import Object
@@ -46,7 +46,8 @@ def _stripe_retry(book: Book, payload: Mapping[str, object]) -> None:
     if invoice["status"] != "open" or invoice["next_payment_attempt"] != book.now:
         return
     done = int(str(payload["done"])) + 1
-    if not billing.has_method(book, invoice):
+    payable = billing.intent_of(book, invoice)["status"] in charging.PAYABLE
+    if not payable or not billing.has_method(book, invoice):
         smart_retries.stop(book, invoice)
         return
     plan = partial(smart_retries.plan, book, invoice, done, True)
@@ -68,6 +69,12 @@ def _dispute_decided(book: Book, payload: Mapping[str, object]) -> None:
     aftermath.decide_dispute(book, book.find("disputes", str(payload["dispute"])))
 
 
+def _cardholder_disputes(book: Book, payload: Mapping[str, object]) -> None:
+    charge = book.find("charges", str(payload["charge"]))
+    if not charge["disputed"] and not charge["refunded"]:
+        aftermath.dispute(book, charge)
+
+
 def _pending_settled(book: Book, payload: Mapping[str, object]) -> None:
     aftermath.settle_pending(book, book.find("charges", str(payload["charge"])))
 
@@ -83,6 +90,7 @@ HAPPENINGS: dict[str, Callable[[Book, Mapping[str, object]], None]] = {
     smart_retries.HAPPENING: _stripe_retry,
     "incomplete": _incomplete,
     "dispute_decided": _dispute_decided,
+    "cardholder_disputes": _cardholder_disputes,
     "pending_settled": _pending_settled,
     "session_expiry": _session_expiry,
 }

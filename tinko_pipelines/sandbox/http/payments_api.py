@@ -3,7 +3,7 @@
 from typing import Any
 
 from tinko_pipelines.sandbox import aftermath, billing, cards, charging, people
-from tinko_pipelines.sandbox.errors import bad_parameter
+from tinko_pipelines.sandbox.errors import bad_parameter, wrong_state
 from tinko_pipelines.sandbox.http.endpoints import Call, Endpoint
 from tinko_pipelines.sandbox.http.params import EXPAND, Spec, merge_metadata, need
 from tinko_pipelines.sandbox.shapes import payments as shapes
@@ -173,6 +173,9 @@ def _no_method() -> Exception:
 def cancel(call: Call) -> Object:
     """Give an intent up."""
     intent = call.book.find("payment_intents", call.id)
+    if charging.invoice_payment_of(call.book, intent["id"]) is not None:
+        message = "You cannot cancel this PaymentIntent because it was created by an Invoice. Void the Invoice instead."
+        raise wrong_state(message, "payment_intent_unexpected_state", payment_intent=intent)
     return charging.cancel(call.book, intent, call.params.get("cancellation_reason"))
 
 

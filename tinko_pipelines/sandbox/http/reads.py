@@ -27,6 +27,8 @@ class Resource:
     tested: tuple[str, ...] = ()
     """Parameters that `test` looks at."""
     dated: bool = True
+    shown: Callable[[Object, int], Object] = lambda item, now: item
+    """The object as it is at a moment, where time alone changes it."""
 
 
 def _same(*names: str) -> dict[str, str]:
@@ -53,6 +55,11 @@ def _event_test(params: dict[str, Any]) -> Test | None:
     if not wanted:
         return None
     return lambda item: any(item["type"] == one or fnmatchcase(item["type"], one) for one in wanted)
+
+
+def _available_in_time(item: Object, now: int) -> Object:
+    available = isinstance(item.get("available_on"), int) and item["available_on"] <= now
+    return {**item, "status": "available"} if available else item
 
 
 STATES = "active|all|canceled|ended|incomplete|incomplete_expired|past_due|paused|trialing|unpaid"
@@ -109,6 +116,7 @@ RESOURCES = (
         "balance_transactions",
         "BalanceTransaction",
         _same("currency", "source", "type"),
+        shown=_available_in_time,
     ),
     Resource(
         "events", "events", "Event", {}, {"type": "str", "types": "list"}, _event_test, ("type", "types")
@@ -140,15 +148,17 @@ def _lister(resource: Resource) -> Callable[[Call], Object]:
         plain = [name for name in PLAIN if name in resource.more and name not in resource.tested]
         wanted |= {name: params[name] for name in plain if name in params}
         wanted |= {f"payment.{name}": value for name, value in params.get("payment", {}).items()}
-        return page(call.book, resource.kind, call.url, params, wanted, test)
+        found = page(call.book, resource.kind, call.url, params, wanted, test)
+        found["data"] = [resource.shown(item, call.book.now) for item in found["data"]]
+        return found
 
     return listed
 
 
-def _retriever(kind: str) -> Callable[[Call], Object]:
+def _retriever(resource: Resource) -> Callable[[Call], Object]:
     def retrieved(call: Call) -> Object:
-        found = call.book.find(kind, call.id)
-        return tombstone(found) if found.get("deleted") else found
+        found = call.book.find(resource.kind, call.id)
+        return tombstone(found) if found.get("deleted") else resource.shown(found, call.book.now)
 
     return retrieved
 
@@ -178,7 +188,7 @@ def endpoints() -> list[Endpoint]:
     ]
     for one in RESOURCES:
         spec = {**dict.fromkeys(one.filters, "str"), **one.more, **(LISTED if one.dated else PAGE)}
-        retrieve = _retriever(one.kind)
+        retrieve = _retriever(one)
         found += [
             Endpoint("GET", one.path, _lister(one), spec, f"{one.shows}ListParams", one.shows),
             Endpoint("GET", f"{one.path}/*", retrieve, EXPAND, f"{one.shows}RetrieveParams", one.shows),

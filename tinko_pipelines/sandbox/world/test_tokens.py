@@ -16,7 +16,9 @@ DECLINES = {
     "chargedeclinedprocessingerror": "processing_error",
 }
 BLOCKS = frozenset({"radarblock", "risklevelhighest", "chargedeclinedfraudulent"})
-CONFIRMED_ON_SESSION = frozenset({"authenticationrequired", "threedsecurerequired"})
+CONFIRMED_ON_SESSION = frozenset({"authenticationrequired", "threedsecurerequired", "threedsecure2required"})
+ALWAYS_ASKS_THE_PRESENT = frozenset({"authenticationrequiredonsetup"})
+"""Passes off-session, since it counts as set up; a customer who is present must authenticate."""
 
 
 def decide_test_token(token: str, off_session: bool = True) -> Decision:
@@ -28,6 +30,8 @@ def decide_test_token(token: str, off_session: bool = True) -> Decision:
     if name in CONFIRMED_ON_SESSION:
         if off_session:
             return declined("authentication_required", "visa")
+        return Decision(outcome="requires_action")
+    if name in ALWAYS_ASKS_THE_PRESENT and not off_session:
         return Decision(outcome="requires_action")
     code = DECLINES.get(name)
     return declined(code, "visa") if code else APPROVED

@@ -130,3 +130,15 @@ def test_mail_moves_people_and_the_same_mail_only_once(api, control):
 def test_the_control_api_refuses_in_one_sentence(control, call, said):
     with pytest.raises(GatewayError, match=said):
         call(control)
+
+
+def test_events_name_the_request_that_caused_them_and_no_other(api, control):
+    customer = api.v1.customers.create({"email": "cause@example.com"}, {"idempotency_key": "cause-1"})
+    event = api.v1.events.list({"type": "customer.created", "limit": 1}).data[0]
+    assert event.request.id == customer.last_response.request_id
+    assert event.request.idempotency_key == "cause-1"
+    made = control.fixture("failed_invoice", stripe_retries=True, email="automatic@example.com")
+    now = int(control.now().timestamp())
+    api.v1.test_helpers.test_clocks.create({"frozen_time": now + 3 * 86_400})
+    retried = api.v1.events.list({"type": "invoice.payment_failed", "limit": 20}).data
+    assert next(one for one in retried if one.data.object["id"] == made["invoice"]).request.id is None

@@ -33,10 +33,11 @@ class Actions:
                 return count
             at, kind, payload = due
             book.now = max(book.now, at)
-            if kind in HAPPENINGS:
-                HAPPENINGS[kind](book, payload)
-            else:
-                book.world.handle(self, kind, payload)
+            with book.asked_by(None, None):
+                if kind in HAPPENINGS:
+                    HAPPENINGS[kind](book, payload)
+                else:
+                    book.world.handle(self, kind, payload)
         raise RuntimeError(f"more than {MOST_HAPPENINGS} happenings until {until}: something repeats itself")
 
     def now(self) -> int:

@@ -60,13 +60,14 @@ class Book:
         self.store.remember("now", at)
 
     @contextmanager
-    def asked_by(self, request_id: str, idempotency_key: str | None) -> Iterator[None]:
-        """While this lasts, events name this request; all others are of Stripe's own doing."""
+    def asked_by(self, request_id: str | None, idempotency_key: str | None) -> Iterator[None]:
+        """While this lasts, events name this request; with None they are of Stripe's own doing."""
+        before = self.request_id, self.idempotency_key
         self.request_id, self.idempotency_key = request_id, idempotency_key
         try:
             yield
         finally:
-            self.request_id = self.idempotency_key = None
+            self.request_id, self.idempotency_key = before
 
     def fresh_id(self, kind: str, prefix: str, *parts: object) -> str:
         """An id that belongs to these parts; the second object of the same parts gets another, and so on."""

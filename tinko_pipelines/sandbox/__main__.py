@@ -27,6 +27,12 @@ HOST = "127.0.0.1"
 class Server(uvicorn.Server):
     """Uvicorn with signals that end it quietly, and a word when it listens."""
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and only then say so: from the first word on, a signal ends the server cleanly."""
+        await super().startup(sockets)
+        for listening in sockets or ():
+            print(f"ready http://{HOST}:{listening.getsockname()[1]}", flush=True)  # noqa: T201
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """End on SIGTERM and SIGINT with exit code 0."""
@@ -57,7 +63,6 @@ def serve(sandbox: Sandbox, listening: socket.socket, *, until_eof: bool) -> Non
         threading.Thread(target=_end_at_eof, args=(server,), daemon=True).start()
 
     async def run() -> None:
-        print(f"ready http://{HOST}:{listening.getsockname()[1]}", flush=True)  # noqa: T201
         app.deliveries.wake()
         await server.serve(sockets=[listening])
         await app.deliveries.stop()

@@ -27,7 +27,8 @@ def invoice(
         "account_name": "Tinko Sandbox",
         "account_tax_ids": None,
         **_amounts(amount),
-        "application": None,
+        **_addressee(customer),
+        **_empty(),
         "attempt_count": 0,
         "attempted": False,
         "auto_advance": True,
@@ -38,43 +39,23 @@ def invoice(
             "provider": None,
             "status": None,
         },
-        "automatically_finalizes_at": None,
         "billing_reason": billing_reason,
         "collection_method": subscription["collection_method"],
         "created": created,
         "currency": subscription["currency"],
-        "custom_fields": None,
-        "customer": customer["id"],
-        "customer_address": customer["address"],
-        "customer_email": customer["email"],
-        "customer_name": customer["name"],
-        "customer_phone": None,
-        "customer_shipping": None,
-        "customer_tax_exempt": "none",
-        "customer_tax_ids": [],
-        "default_payment_method": None,
-        "default_source": None,
         "default_tax_rates": [],
-        "description": None,
         "discounts": [],
-        "due_date": None,
         "effective_at": created,
         "ending_balance": 0,
-        "footer": None,
-        "from_invoice": None,
         "hosted_invoice_url": hosted,
         "invoice_pdf": f"{hosted}/pdf",
         "issuer": {"type": "self"},
-        "last_finalization_error": None,
-        "latest_revision": None,
         "lines": item_list(
             [_line(invoice_id, subscription["id"], item, amount)], f"/v1/invoices/{invoice_id}/lines"
         ),
         "livemode": False,
         "metadata": {},
-        "next_payment_attempt": None,
         "number": number,
-        "on_behalf_of": None,
         "parent": {
             "quote_details": None,
             "subscription_details": {"metadata": {}, "subscription": subscription["id"]},
@@ -87,11 +68,6 @@ def invoice(
         },
         "period_end": end,
         "period_start": start,
-        "receipt_number": None,
-        "rendering": None,
-        "shipping_cost": None,
-        "shipping_details": None,
-        "statement_descriptor": None,
         "status": "open",
         "status_transitions": {
             "finalized_at": created,
@@ -99,8 +75,31 @@ def invoice(
             "paid_at": None,
             "voided_at": None,
         },
-        "test_clock": None,
         "webhooks_delivered_at": created,
+    }
+
+
+NOTHING_YET = tuple(
+    """application automatically_finalizes_at custom_fields default_payment_method default_source description
+    due_date footer from_invoice last_finalization_error latest_revision next_payment_attempt on_behalf_of
+    receipt_number rendering shipping_cost shipping_details statement_descriptor test_clock""".split()
+)
+
+
+def _empty() -> Object:
+    return dict.fromkeys(NOTHING_YET)
+
+
+def _addressee(customer: Object) -> Object:
+    return {
+        "customer": customer["id"],
+        "customer_address": customer["address"],
+        "customer_email": customer["email"],
+        "customer_name": customer["name"],
+        "customer_phone": None,
+        "customer_shipping": None,
+        "customer_tax_exempt": "none",
+        "customer_tax_ids": [],
     }
 
 

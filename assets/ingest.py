@@ -19,7 +19,7 @@ from tinko_pipelines.lake.ingest import IngestResult
 from tinko_pipelines.lake.schemas import OBJECTS
 
 OWNERS = ["team:payments"]
-DAYS = DailyPartitionsDefinition(start_date="2020-01-01", end_offset=1)
+DAYS = DailyPartitionsDefinition(start_date="2024-01-01", end_offset=1)
 WHAT = {
     "charges": "Every try to take money, with what network and issuer said.",
     "payment_intents": "What is to be paid outside billing, and where it stands.",

@@ -40,14 +40,26 @@ LAKE_COLUMNS = {
 """The columns the invariants read; a lake without the table counts as one without rows."""
 CHARGES_OF_CASE = """
 CREATE TABLE case_charge AS
-SELECT DISTINCT k.id AS case_id, c.id AS charge_id, c.created_at, c.refunded
-FROM recovery_case k
-JOIN charges c ON c.account_id = k.account_id AND c.status = 'succeeded'
-LEFT JOIN invoice_payments p ON p.account_id = c.account_id
-  AND (p.payment_intent_id = c.payment_intent_id OR p.charge_id = c.id)
-WHERE k.debt_id IN (p.invoice_id, c.payment_intent_id, c.id)
-   OR k.live_object_id IN (p.invoice_id, c.payment_intent_id)
+WITH named AS (
+  SELECT id AS case_id, account_id, unnest([debt_id, live_object_id]) AS object_id FROM recovery_case
+), invoice_charge AS (
+  SELECT c.account_id, c.id, p.invoice_id FROM charges c
+  JOIN invoice_payments p ON p.account_id = c.account_id AND p.payment_intent_id = c.payment_intent_id
+  UNION ALL
+  SELECT c.account_id, c.id, p.invoice_id FROM charges c
+  JOIN invoice_payments p ON p.account_id = c.account_id AND p.charge_id = c.id
+), owed_for AS (
+  SELECT account_id, id, id AS object_id FROM charges
+  UNION ALL SELECT account_id, id, payment_intent_id FROM charges WHERE payment_intent_id IS NOT NULL
+  UNION ALL SELECT account_id, id, invoice_id FROM invoice_charge
+)
+SELECT DISTINCT n.case_id, c.id AS charge_id, c.created_at, c.refunded
+FROM named n
+JOIN owed_for o ON o.account_id = n.account_id AND o.object_id = n.object_id
+JOIN charges c ON c.account_id = o.account_id AND c.id = o.id
+WHERE c.status = 'succeeded'
 """
+"""Each way a charge can be for a case's debt by itself, since a join over alternatives grows with their product."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,17 @@ FAILED_PAYMENTS = pa.schema(
     ]
 )  # fmt: skip
 
+READ = (
+    "charges", "payment_intents", "invoices", "invoice_payments", "customers", "payment_methods", "subscriptions",
+    "disputes",
+)  # fmt: skip
+
+INTENTS = """
+CREATE TEMP TABLE intent AS
+SELECT id, account_id, status, setup_future_usage, json_extract_string(metadata, '$.order_id') AS order_id
+FROM payment_intents
+"""
+
 CHARGE_OF_DEBT = """
 CREATE TEMP TABLE debt_charge AS
 SELECT c.*,
@@ -69,14 +80,13 @@ PAID_ELSEWHERE = """
 CREATE TEMP TABLE elsewhere AS
 SELECT d.account_id, d.debt_id, arg_min(o.debt_id, (o.created_at, o.id)) AS paid_elsewhere_by
 FROM debt d
-LEFT JOIN payment_intents mine ON mine.account_id = d.account_id AND mine.id = d.payment_intent_id
+LEFT JOIN intent mine ON mine.account_id = d.account_id AND mine.id = d.payment_intent_id
 JOIN debt_charge o ON o.account_id = d.account_id AND o.status = 'succeeded' AND o.debt_kind <> 'invoice'
   AND o.customer_id = d.customer_id AND o.amount_minor = d.first_amount_minor AND o.currency = d.currency
   AND o.debt_id <> d.debt_id AND o.created_at >= d.first_failed_at
-LEFT JOIN payment_intents theirs ON theirs.account_id = o.account_id AND theirs.id = o.payment_intent_id
+LEFT JOIN intent theirs ON theirs.account_id = o.account_id AND theirs.id = o.payment_intent_id
 WHERE d.debt_kind <> 'invoice'
-  AND NOT coalesce(json_extract_string(mine.metadata, '$.order_id')
-    <> json_extract_string(theirs.metadata, '$.order_id'), false)
+  AND NOT coalesce(mine.order_id <> theirs.order_id, false)
 GROUP BY ALL
 """
 """A shopper declined at checkout often pays by a second intent; only two different order ids prove two orders."""
@@ -85,7 +95,7 @@ CONSENT = """
 CREATE TEMP TABLE consented_method AS
 SELECT DISTINCT c.account_id, c.payment_method_id, c.created_at
 FROM debt_charge c
-LEFT JOIN payment_intents p ON p.account_id = c.account_id AND p.id = c.payment_intent_id
+LEFT JOIN intent p ON p.account_id = c.account_id AND p.id = c.payment_intent_id
 WHERE c.status = 'succeeded' AND c.payment_method_id IS NOT NULL
   AND (c.debt_kind = 'invoice' OR p.setup_future_usage = 'off_session')
 """
@@ -126,10 +136,10 @@ SELECT d.account_id, d.livemode, d.debt_kind, d.debt_id, d.invoice_id, d.payment
   coalesce(cu.deleted, false) AS customer_deleted,
   s.status AS subscription_status, e.paid_elsewhere_by, cu.preferred_locale
 FROM debt d
-LEFT JOIN charges last ON last.account_id = d.account_id AND last.id = d.last_charge_id
-LEFT JOIN charges paid ON paid.account_id = d.account_id AND paid.id = d.paid_charge_id
+LEFT JOIN debt_charge last ON last.account_id = d.account_id AND last.id = d.last_charge_id
+LEFT JOIN debt_charge paid ON paid.account_id = d.account_id AND paid.id = d.paid_charge_id
 LEFT JOIN invoices i ON i.account_id = d.account_id AND i.id = d.invoice_id
-LEFT JOIN payment_intents p ON p.account_id = d.account_id AND p.id = d.payment_intent_id
+LEFT JOIN intent p ON p.account_id = d.account_id AND p.id = d.payment_intent_id
 LEFT JOIN subscriptions s ON s.account_id = d.account_id AND s.id = i.subscription_id
 LEFT JOIN customers cu ON cu.account_id = d.account_id AND cu.id = coalesce(d.customer_id, i.customer_id)
 LEFT JOIN elsewhere e ON e.account_id = d.account_id AND e.debt_id = d.debt_id
@@ -145,10 +155,10 @@ ORDER BY d.first_failed_at, d.account_id, d.debt_id
 
 def failed_payments(lake: Lake, now: datetime) -> pa.Table:
     """Every debt whose first charge failed, as `FAILED_PAYMENTS`; charges after `now` do not count."""
-    with lake.connect() as connection:
+    with lake.connect(*READ) as connection:
         connection.execute("SET VARIABLE as_of = ?::TIMESTAMPTZ", [now])
         charges = CHARGE_OF_DEBT + "WHERE c.created_at <= getvariable('as_of')"
-        for statement in (charges, FAILED_DEBTS, PAID_ELSEWHERE, CONSENT):
+        for statement in (INTENTS, charges, FAILED_DEBTS, PAID_ELSEWHERE, CONSENT):
             connection.execute(statement)
         found: pa.Table = connection.sql(DEBTS_NOW).to_arrow_table()
     return found.select(FAILED_PAYMENTS.names).cast(FAILED_PAYMENTS)

@@ -170,6 +170,7 @@ class Lake:
         connection = duckdb.connect(":memory:")
         try:
             connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET python_enable_replacements = false")
             for name in names or (*OBJECTS, "quarantine"):
                 pattern = str(self._folder(name) / "**" / "*.parquet").replace("'", "''")
                 connection.execute(

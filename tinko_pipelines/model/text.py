@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,6 @@ def load_text_model(directory: Path) -> TextModel | None:
     """The stored model, None where none was stored; a file that does not match its card is refused."""
     if not (directory / MODEL_FILE).exists() or not (directory / CARD_FILE).exists():
         return None
-    import skops.io
-
     data = (directory / MODEL_FILE).read_bytes()
     try:
         card = json.loads((directory / CARD_FILE).read_text(encoding="utf-8"))
@@ -107,7 +106,15 @@ def load_text_model(directory: Path) -> TextModel | None:
         raise StoreError(f"the card of the text model in {directory} is damaged; train it again") from error
     if not matches:
         raise StoreError(f"the text model in {directory} does not match its card; train it again")
-    return TextModel(skops.io.loads(data, trusted=[]), counts, threshold)
+    return TextModel(_estimator(data), counts, threshold)
+
+
+@lru_cache(maxsize=2)
+def _estimator(data: bytes) -> Any:
+    """The estimator in these bytes; reading it costs more than classifying a day's failures."""
+    import skops.io
+
+    return skops.io.loads(data, trusted=[])
 
 
 def _swap_in(path: Path, data: bytes) -> None:

@@ -51,7 +51,8 @@ class FakeStripe:
         parts = path.strip("/").split("/")
         with self.lock:
             if parts[1] == "charges":
-                chosen = [c for c in self.charges if c["payment_intent"] == params["payment_intent"]]
+                wanted = params.get("payment_intent")
+                chosen = [c for c in self.charges if wanted in (None, c["payment_intent"])]
                 return 200, {"object": "list", "data": chosen}
             if parts[1] == "customers":
                 return 200, {"object": "customer", "id": parts[2]}

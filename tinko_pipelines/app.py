@@ -109,13 +109,15 @@ class App:
         progress: Progress | None = None,
     ) -> dict[str, IngestResult]:
         """Read objects created in `[since, until)`, all objects since the configured number of days by default."""
+        from tinko_pipelines.lake.changes import mark_first_read
         from tinko_pipelines.lake.ingest import ingest
         from tinko_pipelines.lake.schemas import OBJECTS
 
         now = self.clock.now()
-        start = since or now - timedelta(days=self.settings.ingest_since_days)
+        whole = now - timedelta(days=self.settings.ingest_since_days)
+        start = since or whole
         with self.reader() as reader:
-            return ingest(
+            results = ingest(
                 reader,
                 self.lake,
                 objects=objects or OBJECTS,
@@ -124,6 +126,9 @@ class App:
                 now=now,
                 progress=progress,
             )
+        if set(results) == set(OBJECTS) and start <= whole and (until is None or until >= now):
+            mark_first_read(self.lake, self.settings.stripe_account, now)
+        return results
 
     def ingest_changes(self, *, progress: Progress | None = None) -> dict[str, IngestResult]:
         """Bring the lake up to date: what was created or changed since the last look."""
@@ -175,7 +180,8 @@ class App:
 
     def enrol(self) -> EnrolResult:
         """Open, replan and close cases by the verdicts, after noting every card attempt Stripe has seen."""
-        from tinko_pipelines.retry.enrol import enrol, mirror_charges
+        from tinko_pipelines.ledger.mirror import mirror_charges
+        from tinko_pipelines.retry.enrol import enrol
         from tinko_pipelines.retry.policy import Policy
 
         verdicts = self.lake.read_derived("verdicts", "tinko plan")

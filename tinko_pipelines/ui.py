@@ -46,14 +46,24 @@ storage:
 """
 
 
+QUIET_YAML = """\
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
+QUIET_FILE = "without_output.yaml"
+"""The same home for runs inside a process of ours, whose output need not be captured by two processes a step."""
+
+
 def dagster_home(settings: Settings, *, postgres: bool = False) -> Path:
     """Dagster's home below the state folder, with its configuration; run storage on PostgreSQL if asked."""
     home = settings.state / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     text = DAGSTER_YAML + (POSTGRES_YAML if postgres else "")
-    target = home / "dagster.yaml"
-    if not target.exists() or target.read_text() != text:
-        target.write_text(text)
+    for name, wanted in (("dagster.yaml", text), (QUIET_FILE, text + QUIET_YAML)):
+        target = home / name
+        if not target.exists() or target.read_text() != wanted:
+            target.write_text(wanted)
     return home
 
 

@@ -66,7 +66,9 @@ where t.recovered_count is distinct from r.recovered_count or t.recovered_minor 
 
 union all
 
-select 'payments_by_day', s.account_id, s.currency
+-- A currency in which nothing failed has first attempts, and no failed payment.
+select 'payments_by_day', coalesce(s.account_id, f.account_id), coalesce(s.currency, f.currency)
 from staged as s
 full join failures as f on f.account_id = s.account_id and f.livemode = s.livemode and f.currency = s.currency
-where s.failed_count is distinct from f.failed_count or s.failed_minor is distinct from f.failed_minor
+where coalesce(s.failed_count, 0) <> coalesce(f.failed_count, 0)
+    or coalesce(s.failed_minor, 0) <> coalesce(f.failed_minor, 0)

@@ -116,3 +116,22 @@ def test_who_is_not_retried(ledger: Ledger) -> None:
     assert {row["max_attempts"] for row in found.values()} == {0}
     assert found["pi_stripe"]["move"] == "wait_stripe"
     assert found["pi_stop"]["state"] == "not_ours"
+
+
+def test_a_try_on_the_same_card_that_only_stripe_knows_counts(ledger: Ledger) -> None:
+    fake = FakeStripe()
+    fake.add("pi_1", passes=True)
+    enrol(ledger, failed_table(failed_row("pi_1")), now=NOW, policy=Policy())
+    card = {"type": "card", "card": {"brand": "visa", "fingerprint": "fp_pi_1"}}
+    moment = int((NOW + timedelta(days=7, hours=20)).timestamp())
+    fake.charges.append(
+        {"id": "ch_elsewhere", "payment_intent": "pi_other", "status": "failed", "created": moment, "amount": 700,
+         "currency": "usd", "livemode": False, "payment_method_details": card,
+         "outcome": {"network_status": "declined_by_network"}}
+    )  # fmt: skip
+    assert run(ledger, fake, 8).called == 0
+    assert not [path for path in fake.posts if path.endswith("/confirm")]
+    assert [row["answer"] for row in rows(ledger, attempt)] == ["cap"]
+    assert run(ledger, fake, 8.1).refused == 1
+    assert {row["rule"] for row in rows(ledger, cap_refusal)} == {"tinko_card_24h"}
+    assert run(ledger, fake, 9).succeeded == 1

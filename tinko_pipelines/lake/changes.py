@@ -29,15 +29,31 @@ def ingest_changes(
     reader: BulkReader, lake: Lake, *, now: datetime, since_days: int, progress: Progress | None = None
 ) -> dict[str, IngestResult]:
     """Bring the lake up to `now`; the first time, and after too long a pause, by reading `since_days` whole."""
-    note = f"changes-{reader.account_id}"
-    last = lake.read_note(note).get("read_until")
+    last = lake.read_note(_note(reader.account_id)).get("read_until")
     read_until = datetime.fromisoformat(last) if last else None
     if read_until is None or now - read_until > EVENTS_KEPT:
         results = ingest(reader, lake, since=now - timedelta(days=since_days), now=now, progress=progress)
     else:
         results = _changes(reader, lake, read_until - OVERLAP, now, progress)
-    lake.write_note(note, {"read_until": now.astimezone(UTC).isoformat()})
+    _mark_read(lake, reader.account_id, now)
     return results
+
+
+def mark_first_read(lake: Lake, account_id: str, until: datetime) -> None:
+    """After a first load of everything, let the next look start there.
+
+    Later loads move nothing, since they see no change of what was created before them.
+    """
+    if not lake.read_note(_note(account_id)):
+        _mark_read(lake, account_id, until)
+
+
+def _mark_read(lake: Lake, account_id: str, until: datetime) -> None:
+    lake.write_note(_note(account_id), {"read_until": until.astimezone(UTC).isoformat()})
+
+
+def _note(account_id: str) -> str:
+    return f"changes-{account_id}"
 
 
 def _changes(

@@ -95,9 +95,12 @@ def lock_card(ledger: Ledger, connection: Connection, fingerprint: str | None) -
 
 
 def cap_reached(
-    connection: Connection, case: dict[str, Any], at: datetime
+    connection: Connection, case: dict[str, Any], at: datetime, *, besides: str | None = None
 ) -> tuple[str, str, datetime] | None:
-    """The rule that forbids an attempt now, its subject and when it lets one through; None when free."""
+    """The rule that forbids an attempt now, its subject and when it lets one through; None when free.
+
+    The attempt `besides`, which is to be made, does not count against itself.
+    """
     card = case["card_fingerprint"]
     if not card:
         return None
@@ -111,7 +114,7 @@ def cap_reached(
         ):
             continue
         window = timedelta(hours=rule["window_hours"])
-        times = _counted(connection, case, at - window, rule["keyed_by"] == "fingerprint_amount")
+        times = _counted(connection, case, at - window, rule["keyed_by"] == "fingerprint_amount", besides)
         if len(times) < rule["max_attempts"]:
             continue
         free_at = times[len(times) - rule["max_attempts"]] + window
@@ -121,7 +124,7 @@ def cap_reached(
 
 
 def _counted(
-    connection: Connection, case: dict[str, Any], after: datetime, by_amount: bool
+    connection: Connection, case: dict[str, Any], after: datetime, by_amount: bool, besides: str | None
 ) -> list[datetime]:
     seen = select(network_attempt.c.at).where(
         network_attempt.c.account_id == case["account_id"],
@@ -134,6 +137,7 @@ def _counted(
         attempt.c.card_fingerprint == case["card_fingerprint"],
         attempt.c.state.in_(UNRESOLVED),
         attempt.c.prepared_at > after,
+        attempt.c.id != (besides or ""),
     )
     if by_amount:
         amount, currency = case["amount_minor"], case["currency"]

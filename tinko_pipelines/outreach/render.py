@@ -56,6 +56,7 @@ def texts() -> dict[str, dict[str, dict[str, str]]]:
     return loaded
 
 
+@cache
 def _environment(autoescape: bool) -> SandboxedEnvironment:
     return SandboxedEnvironment(
         loader=FileSystemLoader(FOLDER), autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True

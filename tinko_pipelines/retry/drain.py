@@ -20,11 +20,12 @@ from tinko_pipelines.errors import GatewayError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import attempts, cases
 from tinko_pipelines.ledger.control import charging_allowed
+from tinko_pipelines.ledger.mirror import note_seen
 from tinko_pipelines.ledger.schema import BLOCKING, attempt, cap_refusal, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry import inbox, janitor
 from tinko_pipelines.retry.answers import Outcome, interpret
-from tinko_pipelines.retry.preflight import preflight
+from tinko_pipelines.retry.preflight import Clearance, preflight
 from tinko_pipelines.retry.settle import load_case, settle
 
 ACTOR = "drain"
@@ -179,7 +180,7 @@ def _retry(run: _Run, case_id: str) -> str:
         return "closed" if clearance.close_as else "abandoned"
     _tag(run, case, row)
     run.boundary("before_begin_call")
-    called = _begin_call(run, case, row, now)
+    called = _begin_call(run, case, row, now, clearance)
     if called is None:
         return "skipped"
     run.boundary("after_begin_call")
@@ -252,18 +253,26 @@ def _tag(run: _Run, case: dict[str, Any], row: dict[str, Any]) -> None:
     )
 
 
-def _begin_call(run: _Run, case: dict[str, Any], row: dict[str, Any], now: datetime) -> dict[str, Any] | None:
+def _begin_call(
+    run: _Run, case: dict[str, Any], row: dict[str, Any], now: datetime, clearance: Clearance
+) -> dict[str, Any] | None:
     """Commit to the call: from here on the attempt may have run. Gives it up when anything has changed."""
     with run.ledger.write() as connection:
         current = load_case(run.ledger, connection, case["id"])
-        allowed = charging_allowed(connection, row["account_id"])
-        if allowed and current["state"] == "open" and current["version"] == case["version"]:
+        attempts.lock_card(run.ledger, connection, row["card_fingerprint"])
+        note_seen(run.ledger, connection, row["account_id"], clearance.charges)
+        if not charging_allowed(connection, row["account_id"]):
+            answer = "paused"
+        elif current["state"] != "open" or current["version"] != case["version"]:
+            answer = "case_changed"
+        elif attempts.cap_reached(connection, case, now, besides=row["id"]) is not None:
+            answer = "cap"
+        else:
             lease = run.ledger.database_now(connection) + timedelta(seconds=run.lease_seconds)
             if not attempts.update(connection, row, state="calling", called_at=now, lease_until=lease):
                 return None
             stored = connection.execute(select(attempt).where(attempt.c.id == row["id"])).mappings().one()
             return dict(stored)
-    answer = "case_changed" if allowed else "paused"
     settle(run.ledger, row, Outcome("abandoned", answer), now, ACTOR)
     return None
 

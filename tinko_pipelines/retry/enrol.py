@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from tinko_pipelines.ledger import cases, ids
 from tinko_pipelines.ledger.schema import (
@@ -17,7 +16,6 @@ from tinko_pipelines.ledger.schema import (
     attempt,
     cap_rule,
     message,
-    network_attempt,
     recovery_case,
 )
 from tinko_pipelines.ledger.store import Ledger
@@ -262,43 +260,3 @@ def _replan(
     reason = "another card is on file" if new_card else "Stripe has stopped retrying"
     cases.record(connection, case, now, ACTOR, "replanned", detail=reason)
     return "replanned"
-
-
-def mirror_charges(ledger: Ledger, charges: pa.Table) -> int:
-    """Note every card attempt Stripe has seen, for the caps; rows written."""
-    table = charges.filter(pc.equal(charges["payment_method_type"], "card")) if charges.num_rows else charges
-    with ledger.read() as connection:
-        total = connection.execute(select(func.count()).select_from(network_attempt)).scalar_one()
-        known = set(connection.execute(select(network_attempt.c.charge_id)).scalars()) if total else set()
-    names = "id account_id livemode card_fingerprint payment_method_id card_brand amount_minor currency created_at status outcome_network_status".split()
-    fresh = [
-        {
-            "charge_id": row["id"],
-            "account_id": row["account_id"],
-            "livemode": row["livemode"],
-            "card_fingerprint": row["card_fingerprint"] or row["payment_method_id"],
-            "card_brand": row["card_brand"],
-            "amount_minor": row["amount_minor"],
-            "currency": row["currency"],
-            "at": row["created_at"],
-            "declined": row["status"] == "failed" and row["outcome_network_status"] != "not_sent_to_network",
-            "ours": False,
-        }
-        for row in table.select(names).to_pylist()
-        if row["id"] not in known
-    ]
-    for start in range(0, len(fresh), 2000):
-        with ledger.write() as connection:
-            insert = _insert_ignoring(ledger.dialect)
-            connection.execute(insert, fresh[start : start + 2000])
-    return len(fresh)
-
-
-def _insert_ignoring(dialect: str) -> Any:
-    if dialect == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as pg_insert
-
-        return pg_insert(network_attempt).on_conflict_do_nothing()
-    from sqlalchemy.dialects.sqlite import insert as lite_insert
-
-    return lite_insert(network_attempt).on_conflict_do_nothing()

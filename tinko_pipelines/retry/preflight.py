@@ -76,12 +76,16 @@ def _unread(answer: Answer) -> View:
 
 @dataclass(frozen=True, slots=True)
 class Clearance:
-    """Whether the call may go ahead; if not, which state the case takes (None: try again later) and why."""
+    """Whether the call may go ahead; if not, which state the case takes (None: try again later) and why.
+
+    `charges` are the newest ones of the customer and those of the debt, for the caps.
+    """
 
     go: bool
     close_as: str | None = None
     reason: str = ""
     key_refused: bool = False
+    charges: tuple[dict[str, Any], ...] = ()
 
 
 def preflight(gateway: Gateway, case: dict[str, Any]) -> Clearance:
@@ -110,14 +114,14 @@ def preflight(gateway: Gateway, case: dict[str, Any]) -> Clearance:
 
 
 def _who_pays(gateway: Gateway, case: dict[str, Any], view: View) -> Clearance:
+    customer_id = view.customer_id or case["customer_id"]
     if case["subscription_id"]:
         answer = gateway.get(f"/v1/subscriptions/{case['subscription_id']}")
         gone = (answer.body or {}).get("status") in _GONE_SUBSCRIPTION
         what = "subscription is cancelled"
     else:
-        customer_id = view.customer_id or case["customer_id"]
         if not customer_id:
-            return Clearance(True)
+            return Clearance(True, charges=view.charges)
         answer = gateway.get(f"/v1/customers/{customer_id}")
         gone = bool((answer.body or {}).get("deleted"))
         what = "customer is deleted"
@@ -126,4 +130,11 @@ def _who_pays(gateway: Gateway, case: dict[str, Any], view: View) -> Clearance:
     if not answer.ok:
         unread = _unread(answer)
         return Clearance(False, None, unread.reason, unread.standing == "key_refused")
-    return Clearance(True)
+    if not customer_id:
+        return Clearance(True, charges=view.charges)
+    # Another debt of this customer may have been tried on the same card since the lake was read.
+    listed = gateway.get("/v1/charges", {"customer": customer_id, "limit": 100})
+    if not listed.ok:
+        unread = _unread(listed)
+        return Clearance(False, None, unread.reason, unread.standing == "key_refused")
+    return Clearance(True, charges=(*view.charges, *((listed.body or {}).get("data") or ())))

@@ -1,0 +1,103 @@
+"""Every attempt on a card that Stripe has seen, ours or not: what the caps count. Refuses nothing itself."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import Connection, func, select
+
+from tinko_pipelines.ledger.schema import network_attempt
+from tinko_pipelines.ledger.store import Ledger
+
+_AT_ONCE = 2000
+_COLUMNS = (
+    "id account_id livemode card_fingerprint payment_method_id card_brand amount_minor currency created_at status"
+    " outcome_network_status"
+).split()
+
+
+def mirror_charges(ledger: Ledger, charges: pa.Table) -> int:
+    """Note the card charges of the lake; rows written."""
+    table = charges.filter(pc.equal(charges["payment_method_type"], "card")) if charges.num_rows else charges
+    with ledger.read() as connection:
+        total = connection.execute(select(func.count()).select_from(network_attempt)).scalar_one()
+        known = list(connection.execute(select(network_attempt.c.charge_id)).scalars()) if total else []
+    if known:
+        table = table.filter(pc.invert(pc.is_in(table["id"], pa.array(known, pa.string()))))
+    fresh = [
+        _row(
+            row,
+            row["id"],
+            row["account_id"],
+            fingerprint=row["card_fingerprint"] or row["payment_method_id"],
+            amount_minor=row["amount_minor"],
+            at=row["created_at"],
+            network_status=row["outcome_network_status"],
+        )
+        for row in table.select(_COLUMNS).to_pylist()
+    ]
+    for start in range(0, len(fresh), _AT_ONCE):
+        with ledger.write() as connection:
+            connection.execute(_insert_ignoring(ledger.dialect), fresh[start : start + _AT_ONCE])
+    return len(fresh)
+
+
+def note_seen(
+    ledger: Ledger, connection: Connection, account_id: str, charges: Iterable[Mapping[str, Any]]
+) -> None:
+    """Note card charges just read from Stripe, as its API spells them, before the lake has them."""
+    rows = []
+    for charge in charges:
+        details = charge.get("payment_method_details") or {}
+        card = details.get("card") or {}
+        if details.get("type") != "card":
+            continue
+        rows.append(
+            _row(
+                {**charge, "card_brand": card.get("brand")},
+                charge["id"],
+                account_id,
+                fingerprint=card.get("fingerprint") or charge.get("payment_method"),
+                amount_minor=charge["amount"],
+                at=datetime.fromtimestamp(charge["created"], UTC),
+                network_status=(charge.get("outcome") or {}).get("network_status"),
+            )
+        )
+    if rows:
+        connection.execute(_insert_ignoring(ledger.dialect), rows)
+
+
+def _row(
+    charge: Mapping[str, Any],
+    charge_id: str,
+    account_id: str,
+    *,
+    fingerprint: str | None,
+    amount_minor: int,
+    at: datetime,
+    network_status: str | None,
+) -> dict[str, Any]:
+    return {
+        "charge_id": charge_id,
+        "account_id": account_id,
+        "livemode": bool(charge["livemode"]),
+        "card_fingerprint": fingerprint,
+        "card_brand": charge["card_brand"],
+        "amount_minor": amount_minor,
+        "currency": charge["currency"],
+        "at": at,
+        "declined": charge["status"] == "failed" and network_status != "not_sent_to_network",
+        "ours": False,
+    }
+
+
+def _insert_ignoring(dialect: str) -> Any:
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+        return pg_insert(network_attempt).on_conflict_do_nothing()
+    from sqlalchemy.dialects.sqlite import insert as lite_insert
+
+    return lite_insert(network_attempt).on_conflict_do_nothing()

@@ -13,11 +13,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tinko_pipelines.sandbox.client import SandboxClient
-from tinko_pipelines.sandbox.process import SandboxProcess
 
 from tinko_pipelines.app import App
 from tinko_pipelines.retry.boundary import BOUNDARIES
+from tinko_pipelines.sandbox.client import SandboxClient
+from tinko_pipelines.sandbox.process import SandboxProcess
 from tinko_pipelines.settings import load_settings
 
 LEASE_SECONDS = 1.0
@@ -61,29 +61,37 @@ def test_killed_everywhere_nobody_is_charged_twice_or_forgotten(sandbox: str, tm
     )
     app.ingest_changes()
     app.plan()
-    killed: list[str] = []
     for boundary in BOUNDARIES:
-        _advance_until_due(app, client)
         if boundary.startswith("janitor"):
-            assert drain(tmp_path, sandbox, "after_begin_call:1") == -9
+            _kill(app, client, tmp_path, sandbox, "after_begin_call")
+            assert drain(tmp_path, sandbox, f"{boundary}:1") == -9
             time.sleep(LEASE_SECONDS + 0.2)
-        if drain(tmp_path, sandbox, f"{boundary}:1") == -9:
-            killed.append(boundary)
-        time.sleep(LEASE_SECONDS + 0.2)
+        else:
+            _kill(app, client, tmp_path, sandbox, boundary)
         assert drain(tmp_path, sandbox) == 0
         left = app.due()
         assert (left.retries, left.janitor, left.inbox) == (0, 0, 0), f"something was forgotten at {boundary}"
-    assert killed == list(BOUNDARIES)
     book = client.book()
     assert book["double_charges"] == 0
     assert book["charged_after_paid"] == 0
     app.ingest_changes()
     app.plan()
+    app.send_mail(owner="test")
     broken = {result.name: result.sample for result in app.check() if result.rows}
     assert broken == {}
     operations = _operations(app)
     assert set(operations) == {"invoice.pay", "payment_intent.confirm"}
     assert sum(operations.values()) >= len(BOUNDARIES)
+
+
+def _kill(app: App, client: SandboxClient, state: Path, base: str, boundary: str) -> None:
+    """Kill a drain at the boundary; days on which the pre-flight lets nothing through pass it by unkilled."""
+    for _ in range(8):
+        _advance_until_due(app, client)
+        if drain(state, base, f"{boundary}:1") == -9:
+            time.sleep(LEASE_SECONDS + 0.2)
+            return
+    raise AssertionError(f"no drain came to {boundary}")
 
 
 def _advance_until_due(app: App, client: SandboxClient) -> None:

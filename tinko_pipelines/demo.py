@@ -129,10 +129,11 @@ def _live(
         definitions = build_definitions(settings)
     with DagsterInstance.from_config(str(home), QUIET_FILE) as instance:
         launcher = Launcher(definitions, instance)
-        with _step(progress, "Train the text model"):
-            launcher.run("retrain_job")
-        with _step(progress, f"Ingest {HISTORY_DAYS} days of history"):
-            launcher.run_days("ingest_job", now - timedelta(days=HISTORY_DAYS), now)
+        if not settings.sandbox_note.exists():
+            with _step(progress, "Train the text model"):
+                launcher.run("retrain_job")
+            with _step(progress, f"Ingest {HISTORY_DAYS} days of history"):
+                launcher.run_days("ingest_job", now - timedelta(days=HISTORY_DAYS), now)
         _recover(app, client, launcher, now + timedelta(days=days), progress)
         with _step(progress, "Build the marts, publish snapshot and report"):
             launcher.run("report_job")

@@ -20,6 +20,7 @@ class View:
     amount_due_minor: int | None = None
     stripe_retries: bool = False
     customer_id: str | None = None
+    order_id: str | None = None
 
 
 def look(gateway: Gateway, case: dict[str, Any]) -> View:
@@ -53,6 +54,7 @@ def look(gateway: Gateway, case: dict[str, Any]) -> View:
         body.get("amount_remaining") if invoice else body.get("amount"),
         bool(invoice and body.get("next_payment_attempt")),
         customer.get("id") if isinstance(customer, dict) else customer,
+        (body.get("metadata") or {}).get("order_id"),
     )
 
 
@@ -137,4 +139,30 @@ def _who_pays(gateway: Gateway, case: dict[str, Any], view: View) -> Clearance:
     if not listed.ok:
         unread = _unread(listed)
         return Clearance(False, None, unread.reason, unread.standing == "key_refused")
-    return Clearance(True, charges=(*view.charges, *((listed.body or {}).get("data") or ())))
+    charges = (*view.charges, *((listed.body or {}).get("data") or ()))
+    return _paid_otherwise(case, view, charges) or Clearance(True, charges=charges)
+
+
+def _paid_otherwise(
+    case: dict[str, Any], view: View, charges: tuple[dict[str, Any], ...]
+) -> Clearance | None:
+    """A second intent that may have paid the same order; only two different order ids prove two orders.
+
+    Whether such a charge was for an invoice cannot be told from it, so a person decides, or the next plan.
+    """
+    if case["debt_kind"] == "invoice":
+        return None
+    for charge in charges:
+        theirs = (charge.get("metadata") or {}).get("order_id")
+        if (
+            charge.get("payment_intent") == case["live_object_id"]
+            or int(charge.get("created") or 0) < int(case["first_failed_at"].timestamp())
+            or (charge.get("amount"), charge.get("currency")) != (case["amount_minor"], case["currency"])
+            or (view.order_id and theirs and theirs != view.order_id)
+        ):
+            continue
+        if charge.get("status") == "succeeded":
+            return Clearance(False, "needs_human", f"the customer paid as much by charge {charge.get('id')}")
+        if charge.get("status") == "pending":
+            return Clearance(False, None, f"charge {charge.get('id')} of as much is under way")
+    return None

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -76,14 +76,18 @@ class DemoResult:
 class Launcher:
     """Starts the project's jobs as Dagster runs inside this process, recorded in Dagster's own storage."""
 
-    def __init__(self, definitions: Definitions, instance: DagsterInstance) -> None:
-        self._definitions, self._instance = definitions, instance
+    def __init__(
+        self, definitions: Definitions, instance: DagsterInstance, now: Callable[[], datetime]
+    ) -> None:
+        self._definitions, self._instance, self._now = definitions, instance, now
 
     def run(self, job: str, tags: dict[str, str] | None = None) -> None:
         """Run a job to its end; what failed is raised as the domain's own error where there is one."""
         found = self._definitions.resolve_job_def(job)
         result = found.execute_in_process(
-            instance=self._instance, tags={**CODE_LOCATION, **(tags or {})}, raise_on_error=False
+            instance=self._instance,
+            tags={**CODE_LOCATION, "tinko/sandbox_time": f"{self._now():%Y-%m-%d %H:%M}", **(tags or {})},
+            raise_on_error=False,
         )
         if not result.success:
             raise StoreError(
@@ -128,7 +132,7 @@ def _live(
 
         definitions = build_definitions(settings)
     with DagsterInstance.from_config(str(home), QUIET_FILE) as instance:
-        launcher = Launcher(definitions, instance)
+        launcher = Launcher(definitions, instance, client.now)
         if not settings.sandbox_note.exists():
             with _step(progress, "Train the text model"):
                 launcher.run("retrain_job")

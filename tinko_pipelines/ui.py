@@ -1,6 +1,7 @@
 """Starting the Dagster UI on loopback, with Dagster's home prepared in the state folder."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,6 +47,7 @@ storage:
 """
 
 
+STOP_SECONDS_MAX = 30
 QUIET_YAML = """\
 compute_logs:
   module: dagster._core.storage.noop_compute_log_manager
@@ -80,7 +82,18 @@ def serve(settings: Settings, port: int, *, root: Path, say: Callable[[str], Non
             environment |= {"TINKO_STRIPE_API_BASE": sandbox.base, "TINKO_CLOCK": "sandbox"}
             say(f"Sandbox: {sandbox.base} (its clock stands still until somebody moves it)")
         say(f"Dagster UI: http://127.0.0.1:{port} (stop with Ctrl-C)")
-        try:
-            return subprocess.run(command, check=False, cwd=root, env=environment).returncode  # noqa: S603
-        except KeyboardInterrupt:
-            return 0
+        with subprocess.Popen(command, cwd=root, env=environment) as process:  # noqa: S603
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                return _let_end(process)
+
+
+def _let_end(process: subprocess.Popen[bytes]) -> int:
+    """Pass an interrupt on and wait for Dagster to stop its own children; it is killed when it takes too long."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    return 0

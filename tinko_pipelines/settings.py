@@ -90,8 +90,9 @@ class Settings(BaseSettings):
     @cached_property
     def key(self) -> str:
         """The Stripe key in clear; the sandbox's own when the address is on this machine and none is set."""
-        if self.stripe_secret_key is not None and self.stripe_secret_key.get_secret_value():
-            return self.stripe_secret_key.get_secret_value()
+        given = self.stripe_secret_key.get_secret_value().strip() if self.stripe_secret_key else ""
+        if given:
+            return given
         if self.is_loopback:
             return SANDBOX_KEY
         raise SettingsError(

@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import select
 
 from tinko_pipelines.app import App
+from tinko_pipelines.gateway.stripe_gateway import StripeGateway
 from tinko_pipelines.ledger.schema import attempt, recovery_case
 from tinko_pipelines.sandbox.client import SandboxClient
 from tinko_pipelines.sandbox.process import SandboxProcess
-from tinko_pipelines.settings import load_settings
+from tinko_pipelines.settings import SANDBOX_KEY, load_settings
 
 LEASE_SECONDS = 1.0
 DAY = 86_400
@@ -100,3 +101,56 @@ def test_an_order_paid_by_a_second_intent_since_the_plan_is_not_charged(shop: Sh
     assert shop.stripe.book()["orders_paid_twice"] == 0
     shop.refresh()
     assert shop.case(made["payment_intent"])["state"] == "paid_elsewhere"
+
+
+@pytest.mark.parametrize("meanwhile", ["cancelled", "nothing"])
+def test_a_call_that_never_arrived_is_repeated_only_while_it_would_still_be_made(
+    shop: Shop, meanwhile: str
+) -> None:
+    made = shop.stripe.fixture("failed_invoice", codes=passing_later(shop))
+    debt = made["invoice"]
+    shop.refresh()
+    shop.until_due(debt)
+    shop.stripe.faults([{"kind": "reset_before", "path": "*/pay", "count": 2}])
+    shop.app.drain(owner="test")
+    assert [row["state"] for row in shop.attempts(debt)] == ["unknown"]
+    if meanwhile == "cancelled":
+        shop.stripe.act("cancel_subscription", made["subscription"])
+    shop.advance(timedelta(minutes=2))
+    time.sleep(LEASE_SECONDS + 0.1)
+    shop.app.drain(owner="test")
+    passed = [charge["status"] == "succeeded" for charge in shop.stripe.charges_of(debt)]
+    assert passed == ([False] if meanwhile == "cancelled" else [False, True])
+    shop.advance(timedelta(hours=30))
+    shop.app.drain(owner="test")
+    assert shop.case(debt)["state"] == ("cancelled" if meanwhile == "cancelled" else "recovered")
+
+
+@pytest.mark.parametrize("fault", ["error_after", "reset_after"])
+@pytest.mark.parametrize("passes", [True, False])
+def test_an_invoice_whose_answer_is_lost_is_settled_by_reading(shop: Shop, fault: str, passes: bool) -> None:
+    codes = passing_later(shop) if passes else [[0, "insufficient_funds"]]
+    debt = shop.stripe.fixture("failed_invoice", codes=codes)["invoice"]
+    shop.refresh()
+    shop.until_due(debt)
+    shop.stripe.faults([{"kind": fault, "path": "*/pay", "count": 1}])
+    shop.app.drain(owner="test")
+    (row,) = shop.attempts(debt)
+    assert (row["state"], row["executed"]) == ("succeeded" if passes else "declined", True)
+    assert shop.case(debt)["state"] == ("recovered" if passes else "open")
+    assert [charge["id"] for charge in shop.stripe.charges_of(debt)][1:] == [row["charge_id"]]
+
+
+def test_a_key_that_is_no_header_is_named_nowhere(shop: Shop, tmp_path: Path) -> None:
+    broken = "sk_test_0123456789secret\x7f\nmore"
+    gateway = StripeGateway(broken, shop.app.settings.stripe_api_base, "default")
+    answer = gateway.get("/v1/charges")
+    assert answer.http_status is None
+    assert "secret" not in repr(answer)
+    assert "more" not in repr(answer)
+
+
+def test_a_key_read_from_a_file_with_a_line_end_works(shop: Shop, tmp_path: Path) -> None:
+    own = Shop(shop.app.settings.stripe_api_base, tmp_path / "own", stripe_secret_key=f"{SANDBOX_KEY}\n")
+    assert own.app.settings.key == SANDBOX_KEY
+    assert own.app.gateway.get("/v1/charges").ok

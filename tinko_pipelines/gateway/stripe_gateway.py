@@ -51,11 +51,13 @@ class StripeGateway:
         try:
             response = self._client.raw_request(method, path, max_network_retries=0, **params)
         except stripe.APIConnectionError as error:
-            return Answer(None, transport_error=f"connection: {error.user_message or 'failed'}"[:300])
+            # Only the kind of fault: the text of some quotes the header that holds the key.
+            cause = type(error.__context__ or error).__name__
+            return Answer(None, transport_error=f"connection: {cause}")
         except stripe.StripeError as error:
             return _refusal(error)
         except Exception as error:  # a fault below the SDK says nothing about what Stripe did
-            return Answer(None, transport_error=f"{type(error).__name__}: {error}"[:300])
+            return Answer(None, transport_error=type(error).__name__)
         headers = _headers(response.headers)
         body = response.data if isinstance(response.data, dict) else None
         return Answer(

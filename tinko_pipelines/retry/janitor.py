@@ -15,8 +15,8 @@ from tinko_pipelines.ledger.control import charging_allowed
 from tinko_pipelines.ledger.schema import attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.answers import Outcome, from_charge, interpret
-from tinko_pipelines.retry.preflight import View, look
-from tinko_pipelines.retry.settle import settle
+from tinko_pipelines.retry.preflight import View, look, preflight
+from tinko_pipelines.retry.settle import load_case, settle
 
 ACTOR = "janitor"
 REPOST_HOURS = 20
@@ -79,7 +79,6 @@ def resolve(
                 select(attempt.c.charge_id).where(attempt.c.case_id == case["id"], attempt.c.id != row["id"])
             ).scalars()
         )
-        may_charge = charging_allowed(connection, row["account_id"]) and case["state"] == "open"
     if row["state"] == "prepared":
         settle(ledger, row, Outcome("abandoned", "never_called"), now, ACTOR)
         return "abandoned"
@@ -89,7 +88,7 @@ def resolve(
     outcome, close_as = judge(row, case, view, taken, now)
     recent = now - row["called_at"] < timedelta(hours=REPOST_HOURS)
     if outcome.answer == "no_trace":
-        if recent and may_charge and row["livemode"] == gateway.livemode:
+        if recent and _may_call_again(ledger, gateway, row, case, lease_seconds):
             again = gateway.post(
                 operation_path(row), frozen_parameters(row), row["idempotency_key"], row["api_version"]
             )
@@ -100,6 +99,21 @@ def resolve(
             outcome = Outcome("unknown", "no_trace_yet")
     settle(ledger, row, outcome, now, ACTOR, close_as=close_as)
     return outcome.state
+
+
+def _may_call_again(
+    ledger: Ledger, gateway: Gateway, row: dict[str, Any], case: dict[str, Any], lease_seconds: float
+) -> bool:
+    """Whether all that had to hold for the first call holds now; if so, with the lease renewed for it."""
+    if case["state"] != "open" or row["livemode"] != gateway.livemode or not preflight(gateway, case).go:
+        return False
+    with ledger.write() as connection:
+        if load_case(ledger, connection, case["id"])["state"] != "open":
+            return False
+        lease = ledger.database_now(connection) + timedelta(seconds=lease_seconds)
+        return charging_allowed(connection, row["account_id"]) and attempts.update(
+            connection, row, lease_until=lease
+        )
 
 
 def judge(

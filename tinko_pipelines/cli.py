@@ -20,7 +20,7 @@ from rich.table import Table
 from tinko_pipelines.app import App
 from tinko_pipelines.errors import ChecksFailedError, InputError, TinkoError
 from tinko_pipelines.settings import load_settings
-from tinko_pipelines.terminal import counting, show_demo
+from tinko_pipelines.terminal import counting, show_demo, show_rows
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -178,10 +178,7 @@ def query(
     if as_json:
         _show({"columns": found.columns, "rows": found.rows}, as_json)
         return
-    table = Table(*(str(name) for name in found.columns), box=None)
-    for row in found.rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
-    out.print(table)
+    show_rows(found.columns, found.rows)
 
 
 @cli.command()

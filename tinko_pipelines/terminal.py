@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,13 @@ from tinko_pipelines.money import format_minor
 
 if TYPE_CHECKING:
     from tinko_pipelines.demo import DemoResult
+
+WIDEST = 10_000
+NEXT = (
+    ("make ui", "its runs, assets, checks and schedules"),
+    (".venv/bin/tinko check", "every invariant over ledger and lake"),
+    (".venv/bin/tinko query 'FROM recovery_by_reason'", "ask the snapshot"),
+)
 
 
 @contextmanager
@@ -72,6 +79,14 @@ def show_demo(result: DemoResult, console: Console) -> None:
     )
     console.print(f"charged twice, by the sandbox's own book: {result.double_charges}")
     console.print(f"report: {result.report_path}   ({result.seconds:.0f} s)", soft_wrap=True)
-    console.print(
-        "Next: make ui   ·   .venv/bin/tinko check   ·   .venv/bin/tinko query 'FROM recovery_by_reason'"
-    )
+    console.print("Next:")
+    for command, why in NEXT:
+        console.print(f"  {command:<58} {why}", soft_wrap=True, highlight=False, markup=False)
+
+
+def show_rows(columns: Sequence[object], rows: Sequence[Sequence[object]]) -> None:
+    """A plain table as wide as its content, so that nothing is cut off."""
+    table = Table(*(str(name) for name in columns), box=None)
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    Console(width=WIDEST).print(table)

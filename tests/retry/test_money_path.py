@@ -154,3 +154,65 @@ def test_a_key_read_from_a_file_with_a_line_end_works(shop: Shop, tmp_path: Path
     own = Shop(shop.app.settings.stripe_api_base, tmp_path / "own", stripe_secret_key=f"{SANDBOX_KEY}\n")
     assert own.app.settings.key == SANDBOX_KEY
     assert own.app.gateway.get("/v1/charges").ok
+
+
+def test_a_card_the_bank_has_forbidden_since_the_plan_is_left_alone(shop: Shop) -> None:
+    codes = [[0, "insufficient_funds"], [shop.at(0.5), "stolen_card"]]
+    debt = shop.stripe.fixture("failed_invoice", codes=codes)["invoice"]
+    shop.refresh()
+    shop.advance(timedelta(hours=13))
+    shop.stripe.act("pay", debt)
+    shop.refresh()
+    assert shop.case(debt)["state"] == "open"
+    shop.advance(timedelta(days=10))
+    shop.app.drain(owner="test")
+    assert [charge["outcome"]["reason"] for charge in shop.stripe.charges_of(debt)] == [
+        "insufficient_funds",
+        "stolen_card",
+    ]
+
+
+def test_a_card_forbidden_between_plan_and_call_is_left_alone(shop: Shop) -> None:
+    codes = [[0, "insufficient_funds"], [shop.at(0.5), "stolen_card"]]
+    debt = shop.stripe.fixture("failed_invoice", codes=codes)["invoice"]
+    shop.refresh()
+    shop.until_due(debt)
+    shop.stripe.act("pay", debt)
+    shop.app.drain(owner="test")
+    assert len(shop.stripe.charges_of(debt)) == 2
+    shop.refresh()
+    shop.advance(timedelta(days=2))
+    shop.app.drain(owner="test")
+    assert len(shop.stripe.charges_of(debt)) == 2
+    assert shop.case(debt)["state"] == "open"
+
+
+def test_a_debt_is_ours_once_stripe_has_ended_its_own_retries_however_late(shop: Shop) -> None:
+    debt = shop.stripe.fixture("failed_invoice", codes=passing_later(shop, 45))["invoice"]
+    shop.stripe.fixture("amend", object="invoices", id=debt, fields={"next_payment_attempt": shop.at(40)})
+    shop.refresh()
+    assert shop.case(debt)["move"] == "wait_stripe"
+    for _ in range(8):
+        shop.advance(timedelta(days=5))
+        shop.refresh()
+        shop.app.drain(owner="test")
+    assert (shop.case(debt)["state"], shop.attempts(debt)) == ("open", [])
+    shop.stripe.mode(stripe_retries="off")
+    shop.refresh()
+    assert shop.case(debt)["move"] == "retry"
+
+
+def test_a_debt_that_stripe_takes_up_itself_waits_and_comes_back(shop: Shop) -> None:
+    debt = shop.stripe.fixture("failed_invoice", codes=passing_later(shop))["invoice"]
+    shop.refresh()
+    shop.until_due(debt)
+    shop.stripe.fixture("amend", object="invoices", id=debt, fields={"next_payment_attempt": shop.at(3)})
+    shop.app.drain(owner="test")
+    assert len(shop.stripe.charges_of(debt)) == 1
+    shop.refresh()
+    assert (shop.case(debt)["state"], shop.case(debt)["move"]) == ("open", "wait_stripe")
+    shop.stripe.mode(stripe_retries="off")
+    shop.refresh()
+    shop.until_due(debt)
+    shop.app.drain(owner="test")
+    assert shop.case(debt)["state"] == "recovered"

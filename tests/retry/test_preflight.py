@@ -42,7 +42,7 @@ class Invoices(FakeStripe):
         ({"status": "paid"}, {}, "active", "paid_elsewhere"),
         ({"status": "void"}, {}, "active", "cancelled"),
         ({"status": "uncollectible"}, {}, "active", "cancelled"),
-        ({"next_payment_attempt": 5}, {}, "active", "not_ours"),
+        ({"next_payment_attempt": 5}, {}, "active", None),
         ({"amount_remaining": 400}, {}, "active", "needs_human"),
         ({}, {"disputed": True}, "active", "cancelled"),
         ({}, {"amount_refunded": 1}, "active", "cancelled"),
@@ -50,7 +50,7 @@ class Invoices(FakeStripe):
     ],
 )
 def test_a_finding_stops_the_call(
-    invoice: dict[str, Any], charge: dict[str, Any], subscription: str, close_as: str
+    invoice: dict[str, Any], charge: dict[str, Any], subscription: str, close_as: str | None
 ) -> None:
     clearance = preflight(Invoices(invoice, charge, subscription), CASE)
     assert (clearance.go, clearance.close_as) == (False, close_as)

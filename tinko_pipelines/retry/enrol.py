@@ -114,7 +114,8 @@ def _open(
         else []
     )
     mails = [] if passed.close_as else policy.message_times(passed.move, row["first_failed_at"], now)
-    ends_at = max([*times, *mails, now]) + timedelta(days=policy.tail_days)
+    stripe_until = [row["next_payment_attempt_at"]] if passed.move == "wait_stripe" else []
+    ends_at = max([*times, *mails, *stripe_until, now]) + timedelta(days=policy.tail_days)
     case = _case_row(identity, row, passed, times, mails, ends_at, now, policy)
     connection.execute(recovery_case.insert().values(**case))
     cases.record(
@@ -219,11 +220,53 @@ def _revise(
     if case["state"] == "needs_human":
         return "unchanged"
     passed = gate(row, policy)
-    new_card = row.get("payment_method_id") != case["payment_method_id"] and passed.retry
-    stripe_done = case["move"] == "wait_stripe" and passed.move != "wait_stripe" and passed.retry
-    if not (new_card or stripe_done):
+    if passed.close_as is not None:
+        cases.close(connection, case, passed.close_as, passed.reason or "", now, ACTOR)
+        return "closed"
+    if passed.move == "wait_stripe":
+        return _leave_to_stripe(connection, case, row, now, policy)
+    if not passed.retry:
+        return _leave_to_customer(connection, case, row, passed, now)
+    new_card = row.get("payment_method_id") != case["payment_method_id"]
+    if not (new_card or case["move"] == "wait_stripe"):
         return "unchanged"
     return _replan(connection, case, row, now, policy, new_card=new_card)
+
+
+def _leave_to_stripe(
+    connection: Connection, case: dict[str, Any], row: dict[str, Any], now: datetime, policy: Policy
+) -> str:
+    """Keep the case open until Stripe has ended its own retries, so that it can be ours afterwards."""
+    until = row["next_payment_attempt_at"] + timedelta(days=policy.tail_days)
+    ends_at = max(case["plan_ends_at"], until)
+    if case["move"] == "wait_stripe" and ends_at == case["plan_ends_at"]:
+        return "unchanged"
+    cases.change(connection, case, now, move="wait_stripe", plan_ends_at=ends_at, due_at=ends_at)
+    cases.record(connection, case, now, ACTOR, "replanned", detail="Stripe retries this invoice itself")
+    return "replanned"
+
+
+def _leave_to_customer(
+    connection: Connection, case: dict[str, Any], row: dict[str, Any], passed: Gate, now: datetime
+) -> str:
+    """Give up the retries of a case whose card may no longer be tried, and let its mails say so."""
+    if case["move"] == passed.move and case["max_attempts"] <= case["executed_attempts"]:
+        return "unchanged"
+    cases.change(
+        connection,
+        case,
+        now,
+        move=passed.move,
+        max_attempts=case["executed_attempts"],
+        due_at=case["plan_ends_at"],
+    )
+    connection.execute(
+        message.update()
+        .where(message.c.case_id == case["id"], message.c.state == "scheduled")
+        .values(template=template_for(passed.move, str(row["category"])))
+    )
+    cases.record(connection, case, now, ACTOR, "replanned", detail=passed.reason)
+    return "replanned"
 
 
 def _replan(

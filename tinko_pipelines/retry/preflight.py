@@ -111,7 +111,7 @@ def preflight(gateway: Gateway, case: dict[str, Any]) -> Clearance:
             False, "needs_human", f"owed is {view.amount_due_minor}, planned {case['amount_minor']}"
         )
     if view.stripe_retries:
-        return Clearance(False, "not_ours", "Stripe retries this invoice itself")
+        return Clearance(False, None, "Stripe retries this invoice itself")
     return _who_pays(gateway, case, view)
 
 

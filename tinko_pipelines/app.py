@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinko_pipelines.clock import Clock, FixedClock, SystemClock
+from tinko_pipelines.errors import SettingsError
 from tinko_pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -199,7 +200,11 @@ class App:
         """What is due now; cheap enough for a sensor's tick."""
         from tinko_pipelines.retry.due import anything_due
 
-        return anything_due(self.ledger, self.clock.now())
+        try:
+            livemode = self.settings.livemode
+        except SettingsError:
+            livemode = None
+        return anything_due(self.ledger, self.clock.now(), self.settings.stripe_account, livemode)
 
     def drain(
         self, *, owner: str, boundary: Callable[[str], None] | None = None, max_seconds: float | None = None

@@ -41,7 +41,7 @@ def test_success_closes_the_case_and_its_mail(ledger: Ledger) -> None:
     (case,) = rows(ledger, recovery_case)
     assert (case["state"], case["executed_attempts"], case["due_at"]) == ("recovered", 1, None)
     assert {row["state"] for row in rows(ledger, message)} == {"dropped"}
-    assert anything_due(ledger, fake.now + timedelta(days=30)).counts() == {
+    assert anything_due(ledger, fake.now + timedelta(days=30), "default").counts() == {
         "retries": 0, "janitor": 0, "inbox": 0, "messages": 0,
     }  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_a_lost_answer_is_found_by_reading(ledger: Ledger) -> None:
         fake.add(name, passes=passes)
         fake.lose_answers = 1
         enrol(ledger, failed_table(failed_row(name)), now=NOW, policy=Policy())
-        run(ledger, fake, 8)
+        assert run(ledger, fake, 8).settled == 1
         run(ledger, fake, 8)
         (row,) = [row for row in rows(ledger, attempt) if row["object_id"] == name]
         assert row["state"] == ("succeeded" if passes else "declined")
@@ -85,9 +85,11 @@ def test_pause_stops_before_anything_is_prepared(ledger: Ledger) -> None:
     fake = FakeStripe()
     fake.add("pi_1", passes=True)
     enrol(ledger, failed_table(failed_row("pi_1")), now=NOW, policy=Policy())
+    assert anything_due(ledger, NOW + timedelta(days=8), "default").retries == 1
     pause(ledger, "default", "incident", "me", NOW)
     run(ledger, fake, 8)
     assert rows(ledger, attempt) == []
+    assert sum(anything_due(ledger, NOW + timedelta(days=8), "default").counts().values()) == 0
 
 
 def test_two_debts_on_one_card_share_its_cap(ledger: Ledger) -> None:

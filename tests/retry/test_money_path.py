@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from tinko_pipelines.app import App
 from tinko_pipelines.gateway.stripe_gateway import StripeGateway
-from tinko_pipelines.ledger.schema import attempt, recovery_case
+from tinko_pipelines.ledger.schema import attempt, message, recovery_case
 from tinko_pipelines.sandbox.client import SandboxClient
 from tinko_pipelines.sandbox.process import SandboxProcess
 from tinko_pipelines.settings import SANDBOX_KEY, load_settings
@@ -216,3 +216,75 @@ def test_a_debt_that_stripe_takes_up_itself_waits_and_comes_back(shop: Shop) -> 
     shop.until_due(debt)
     shop.app.drain(owner="test")
     assert shop.case(debt)["state"] == "recovered"
+
+
+def test_an_invoice_being_paid_by_bank_debit_is_left_alone_until_that_has_ended(shop: Shop) -> None:
+    made = shop.stripe.fixture("failed_invoice", codes=passing_later(shop))
+    debt = made["invoice"]
+    shop.refresh()
+    shop.until_due(debt)
+    (failed,) = shop.stripe.charges_of(debt)
+    now = shop.at(0)
+    debit = {**failed, "id": "py_debit", "status": "pending", "paid": False, "created": now}
+    shop.stripe.fixture("raw", object="charges", body=debit)
+    shop.stripe.fixture(
+        "amend", object="payment_intents", id=made["payment_intent"], fields={"status": "processing"}
+    )
+    shop.app.drain(owner="test")
+    assert [(row["state"], row["answer"]) for row in shop.attempts(debt)] == [("abandoned", "preflight")]
+    shop.stripe.fixture("amend", object="charges", id="py_debit", fields={"status": "failed"})
+    fields = {"status": "requires_payment_method"}
+    shop.stripe.fixture("amend", object="payment_intents", id=made["payment_intent"], fields=fields)
+    shop.advance(timedelta(days=1, hours=1))
+    shop.app.drain(owner="test")
+    assert shop.case(debt)["state"] == "recovered"
+
+
+def test_a_refused_request_does_not_keep_the_next_card_waiting(shop: Shop) -> None:
+    made = shop.stripe.fixture("failed_invoice", code="insufficient_funds")
+    debt = made["invoice"]
+    shop.refresh()
+    shop.post(f"/v1/payment_methods/{made['payment_method']}/detach")
+    shop.until_due(debt)
+    assert shop.app.drain(owner="test").called == 1
+    (row,) = shop.attempts(debt)
+    assert (row["state"], row["answer"], row["executed"]) == ("abandoned", "refused", False)
+    assert "no attached payment source" in row["detail"]
+    assert shop.case(debt)["due_at"] > shop.stripe.now() + timedelta(hours=24)
+    shop.stripe.act("attach_card", made["customer"], card="fresh")
+    shop.refresh()
+    shop.app.drain(owner="test")
+    assert shop.case(debt)["state"] == "recovered"
+
+
+def test_another_account_in_the_same_ledger_is_not_judged_by_our_stripe(shop: Shop, tmp_path: Path) -> None:
+    debt = shop.stripe.fixture("failed_invoice", codes=passing_later(shop))["invoice"]
+    later = shop.stripe.fixture("failed_invoice", email="b@example.com", code="expired_card")["invoice"]
+    shop.refresh()
+    shop.until_due(debt)
+    shop.stripe.faults([{"kind": "reset_before", "path": "*/pay"}])
+    shop.app.drain(owner="test")
+    with SandboxProcess(tmp_path / "other", seed=6, charges=1, history_days=1) as process:
+        settings = {"stripe_account": "other", "ledger_url": shop.app.settings.ledger}
+        other = Shop(process.base, tmp_path / "state2", **settings)
+        other.stripe.advance_to(shop.stripe.now() + timedelta(minutes=5))
+        other.app.send_mail(owner="other")
+        time.sleep(LEASE_SECONDS + 0.1)
+        other.app.drain(owner="other")
+        assert sum(other.app.due().counts().values()) == 0
+        other.app.ledger.close()
+    assert [row["state"] for row in shop.attempts(debt)] == ["unknown"]
+    assert shop.case(debt)["state"] == "open"
+    case = shop.case(later)["id"]
+    assert {row["state"] for row in shop.rows(message) if row["case_id"] == case} == {"scheduled"}
+
+
+def test_the_owner_of_a_charge_without_intent_is_written_to(shop: Shop, tmp_path: Path) -> None:
+    own = Shop(
+        shop.app.settings.stripe_api_base, tmp_path / "own", update_card_url="https://example.com/card"
+    )
+    charge = own.stripe.fixture("legacy_charge")["charge"]
+    own.refresh()
+    assert own.case(charge)["move"] == "customer"
+    assert own.app.send_mail(owner="test").sent == 1
+    own.app.ledger.close()

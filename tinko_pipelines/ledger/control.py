@@ -28,6 +28,14 @@ def charging_allowed(connection: Connection, account_id: str) -> bool:
     return all(rows)
 
 
+def mailing_allowed(connection: Connection, account_id: str) -> bool:
+    """Whether mailing is paused neither for the account nor for everything."""
+    rows = connection.execute(
+        select(control.c.mailing_enabled).where(control.c.scope.in_((GLOBAL, account_id)))
+    ).scalars()
+    return all(rows)
+
+
 def _switch(ledger: Ledger, scope: str, enabled: bool, reason: str, by: str, at: datetime) -> None:
     values = {
         "charging_enabled": enabled,

@@ -19,14 +19,19 @@ LEASE_SECONDS = 120.0
 BATCH = 200
 
 
-def due(ledger: Ledger, now: datetime) -> list[dict[str, Any]]:
-    """The next scheduled messages whose time has come, each with its case; at most `BATCH`, oldest first."""
+def due(ledger: Ledger, now: datetime, account_id: str, livemode: bool) -> list[dict[str, Any]]:
+    """The account's next scheduled messages that are due, each with its case; at most `BATCH`, oldest first."""
     columns: list[Any] = [message]
     columns += [column.label(f"case_{column.name}") for column in recovery_case.c if column.name != "id"]
     query = (
         select(*columns)
         .join(recovery_case, recovery_case.c.id == message.c.case_id)
-        .where(message.c.state == "scheduled", message.c.due_at <= now)
+        .where(
+            message.c.state == "scheduled",
+            message.c.due_at <= now,
+            message.c.account_id == account_id,
+            message.c.livemode == livemode,
+        )
         .order_by(message.c.due_at, message.c.id)
         .limit(BATCH)
     )

@@ -95,13 +95,14 @@ def send_due(
     on_sent: Callable[[SentMail], None] | None = None,
 ) -> SendResult:
     """Send every due message, each at most once; raises MailError when the server cannot be used."""
+    account = (gateway.account_id, gateway.livemode)
     if dry_run:
-        return SendResult(due=len(outbox.due(ledger, clock.now())))
+        return SendResult(due=len(outbox.due(ledger, clock.now(), *account)))
     tally: Counter[str] = Counter(in_doubt=outbox.doubt_lapsed(ledger, clock.now()))
     deadline = time.monotonic() + max_seconds
     seen: set[str] = set()
     for _ in range(_MOST_BATCHES):
-        rows = [row for row in outbox.due(ledger, clock.now()) if row["id"] not in seen]
+        rows = [row for row in outbox.due(ledger, clock.now(), *account) if row["id"] not in seen]
         if not rows or time.monotonic() > deadline:
             break
         for row in rows:
@@ -179,15 +180,10 @@ def _hand_over(
 
 def _look(gateway: Gateway, case: dict[str, Any], merchant: Merchant) -> _Addressee | str:
     """Ask Stripe whether the debt is still owed and whom to write to; a word when there is nothing to send."""
-    kind = "invoices" if case["invoice_id"] else "payment_intents"
-    debt = _read(gateway, f"/v1/{kind}/{case['invoice_id'] or case['payment_intent_id']}")
+    kind, name, owed = _debt(case)
+    debt = _read(gateway, f"/v1/{kind}/{name}")
     if debt is None:
         return "the debt is gone at Stripe"
-    owed = (
-        {"open"}
-        if case["invoice_id"]
-        else {"requires_payment_method", "requires_confirmation", "requires_action"}
-    )
     if debt.get("status") not in owed:
         return f"the debt is {debt.get('status')}"
     customer = _read(gateway, f"/v1/customers/{case['customer_id']}") if case["customer_id"] else None
@@ -198,6 +194,16 @@ def _look(gateway: Gateway, case: dict[str, Any], merchant: Merchant) -> _Addres
         return "no usable address"
     link = debt.get("hosted_invoice_url") or merchant.update_card_url
     return _Addressee(email, customer.get("name") or "", link) if link else "no link to act on"
+
+
+def _debt(case: dict[str, Any]) -> tuple[str, str, tuple[str, ...]]:
+    """Where the debt is read, its id, and in which states it is still owed."""
+    if case["invoice_id"]:
+        return "invoices", case["invoice_id"], ("open",)
+    if case["payment_intent_id"]:
+        unpaid = ("requires_payment_method", "requires_confirmation", "requires_action")
+        return "payment_intents", case["payment_intent_id"], unpaid
+    return "charges", case["debt_id"], ("failed",)
 
 
 def _read(gateway: Gateway, path: str) -> dict[str, Any] | None:

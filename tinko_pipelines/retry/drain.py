@@ -102,10 +102,12 @@ def drain(
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="drain") as pool:
         tried: set[str] = set()
         for _ in range(_MOST_ROUNDS):
-            pending = [name for name in janitor.waiting(ledger, now) if name not in tried]
+            unsettled = janitor.waiting(ledger, now, gateway.account_id, gateway.livemode)
+            pending = [name for name in unsettled if name not in tried]
             tried.update(pending)
             settled = _spread(pool, workers, run, [partial(_tidy, run, name) for name in pending])
-            tally["settled"] += sum(count for state, count in settled.items() if state != "skipped")
+            uncounted = ("skipped", "called")
+            tally["settled"] += sum(count for state, count in settled.items() if state not in uncounted)
             ready = [name for name in _due_cases(ledger, gateway, now) if name not in tried]
             tried.update(ready)
             done = _spread(pool, workers, run, [partial(_retry, run, name) for name in ready])

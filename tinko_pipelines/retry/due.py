@@ -3,8 +3,9 @@
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Table, func, select
 
+from tinko_pipelines.ledger.control import charging_allowed, mailing_allowed
 from tinko_pipelines.ledger.schema import BLOCKING, attempt, message, recovery_case, webhook_event
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.janitor import waiting
@@ -24,13 +25,15 @@ class DueSummary:
         return asdict(self)
 
 
-def anything_due(ledger: Ledger, now: datetime) -> DueSummary:
-    """Count what a drain or a mail run would find to do at `now`."""
-    janitor = len(waiting(ledger, now))
+def anything_due(ledger: Ledger, now: datetime, account_id: str, livemode: bool | None = None) -> DueSummary:
+    """Count what a drain or a mail run for the account would find to do at `now`; nothing that is paused."""
+    janitor = len(waiting(ledger, now, account_id, livemode))
     blocked = select(attempt.c.case_id).where(attempt.c.state.in_(BLOCKING))
     count = select(func.count())
     with ledger.read() as connection:
-        open_cases = recovery_case.c.state == "open"
+        charging = charging_allowed(connection, account_id)
+        mailing = mailing_allowed(connection, account_id)
+        open_cases = (recovery_case.c.state == "open") & _of(recovery_case, account_id, livemode)
         free = recovery_case.c.id.not_in(blocked)
         retries = connection.execute(
             count.select_from(recovery_case).where(open_cases, recovery_case.c.due_at <= now, free)
@@ -42,6 +45,13 @@ def anything_due(ledger: Ledger, now: datetime) -> DueSummary:
             count.select_from(webhook_event).where(webhook_event.c.processed_at.is_(None))
         ).scalar_one()
         messages = connection.execute(
-            count.select_from(message).where(message.c.state == "scheduled", message.c.due_at <= now)
+            count.select_from(message).where(
+                message.c.state == "scheduled", message.c.due_at <= now, _of(message, account_id, livemode)
+            )
         ).scalar_one()
-    return DueSummary(retries, janitor, marked + unread, messages)
+    return DueSummary(retries if charging else 0, janitor, marked + unread, messages if mailing else 0)
+
+
+def _of(table: Table, account_id: str, livemode: bool | None) -> ColumnElement[bool]:
+    ours = table.c.account_id == account_id
+    return ours if livemode is None else ours & (table.c.livemode == livemode)

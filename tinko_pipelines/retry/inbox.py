@@ -50,6 +50,8 @@ def look_at_marked(ledger: Ledger, gateway: Gateway, now: datetime, limit: int =
             .where(
                 recovery_case.c.look_after <= now,
                 recovery_case.c.state == "open",
+                recovery_case.c.account_id == gateway.account_id,
+                recovery_case.c.livemode == gateway.livemode,
                 recovery_case.c.id.not_in(blocked),
             )
             .limit(limit)
@@ -63,7 +65,8 @@ def look_at_marked(ledger: Ledger, gateway: Gateway, now: datetime, limit: int =
         seen += 1
         with ledger.write() as connection:
             current = load_case(ledger, connection, case["id"])
-            if current["version"] != case["version"]:
+            busy = select(attempt.c.id).where(attempt.c.case_id == case["id"], attempt.c.state.in_(BLOCKING))
+            if current["version"] != case["version"] or connection.execute(busy).first():
                 continue
             if view.standing in _STATES:
                 cases.close(

@@ -41,8 +41,13 @@ def frozen_parameters(row: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def waiting(ledger: Ledger, now: datetime, limit: int = 500) -> list[str]:
-    """Ids of attempts to look at: a lapsed lease after a crash, or a poll that is due."""
+def waiting(
+    ledger: Ledger, now: datetime, account_id: str, livemode: bool | None, limit: int = 500
+) -> list[str]:
+    """Ids of the account's attempts to look at: a lapsed lease after a crash, or a poll that is due.
+
+    Another account's key, or the other mode's, would find nothing at Stripe and judge wrongly.
+    """
     with ledger.read() as connection:
         present = ledger.database_now(connection)
         lapsed = or_(attempt.c.lease_until.is_(None), attempt.c.lease_until <= present)
@@ -50,7 +55,11 @@ def waiting(ledger: Ledger, now: datetime, limit: int = 500) -> list[str]:
         polled = attempt.c.state.in_(("unknown", "processing", "requires_action")) & (
             or_(attempt.c.next_poll_at.is_(None), attempt.c.next_poll_at <= now)
         )
-        statement = select(attempt.c.id).where(lapsed, or_(crashed, polled)).order_by(attempt.c.prepared_at)
+        ours = attempt.c.account_id == account_id
+        if livemode is not None:
+            ours &= attempt.c.livemode == livemode
+        statement = select(attempt.c.id).where(ours, lapsed, or_(crashed, polled))
+        statement = statement.order_by(attempt.c.prepared_at)
         return list(connection.execute(statement.limit(limit)).scalars())
 
 
@@ -87,7 +96,10 @@ def resolve(
     boundary("janitor_after_get")
     outcome, close_as = judge(row, case, view, taken, now)
     recent = now - row["called_at"] < timedelta(hours=REPOST_HOURS)
-    if outcome.answer == "no_trace":
+    if outcome.answer == "no_trace" and row["answer"] == "look":
+        # Stripe has refused the request itself (400) and shows no charge: another card must not wait for it.
+        outcome = Outcome("abandoned", "refused", detail=row["detail"])
+    elif outcome.answer == "no_trace":
         if recent and _may_call_again(ledger, gateway, row, case, lease_seconds):
             again = gateway.post(
                 operation_path(row), frozen_parameters(row), row["idempotency_key"], row["api_version"]

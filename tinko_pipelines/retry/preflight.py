@@ -104,6 +104,8 @@ def preflight(gateway: Gateway, case: dict[str, Any]) -> Clearance:
             return Clearance(False, "cancelled", f"charge {charge.get('id')} is disputed")
         if charge.get("refunded") or charge.get("amount_refunded"):
             return Clearance(False, "cancelled", f"charge {charge.get('id')} was refunded")
+        if charge.get("status") == "pending":
+            return Clearance(False, None, f"charge {charge.get('id')} is under way")
     if view.status in ("processing", "requires_capture"):
         return Clearance(False, "needs_human", view.reason)
     if view.amount_due_minor != case["amount_minor"]:

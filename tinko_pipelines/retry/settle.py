@@ -182,7 +182,7 @@ def _advance_case(
 def next_due(case: dict[str, Any], outcome: Outcome, executed: int, at: datetime) -> datetime:
     """When the case is looked at again: the plan's next retry, or its end when none is left."""
     ends_at: datetime = case["plan_ends_at"]
-    if outcome.state == "abandoned":
+    if outcome.state == "abandoned" and outcome.answer != "refused":
         wait_hours = 0.0 if outcome.answer in ("no_trace", "never_called") else 0.25
         return min(at + timedelta(hours=wait_hours), max(ends_at, at))
     if executed >= case["max_attempts"] or outcome.never_again:

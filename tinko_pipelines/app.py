@@ -128,7 +128,7 @@ class App:
                 progress=progress,
             )
         if set(results) == set(OBJECTS) and start <= whole and (until is None or until >= now):
-            mark_first_read(self.lake, self.settings.stripe_account, now)
+            mark_first_read(self.lake, self.settings.stripe_account, self.settings.livemode, now)
         return results
 
     def ingest_changes(self, *, progress: Progress | None = None) -> dict[str, IngestResult]:

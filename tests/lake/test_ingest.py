@@ -165,6 +165,33 @@ def test_after_a_long_pause_everything_is_read_anew(shelf: Shelf, reader: BulkRe
     assert ingest_changes(reader, lake, now=late, since_days=90)["charges"].new == 1
 
 
+def test_the_first_look_with_a_key_of_the_other_mode_reads_everything(
+    shelf: Shelf, reader: BulkReader, tmp_path: Path
+) -> None:
+    lake = Lake(tmp_path)
+    shelf.put("charges", charge("ch_1", START))
+    ingest_changes(reader, lake, now=NOW, since_days=3650)
+    shelf.put("charges", charge("ch_2", START, livemode=True))
+    live = BulkReader("rk_live_x", shelf.base, "default", sleep=lambda _: None)
+    ingest_changes(live, lake, now=NOW + timedelta(days=1), since_days=3650)
+    live.close()
+    assert lake.table("charges")["id"].to_pylist() == ["ch_1", "ch_2"]
+
+
+@pytest.mark.parametrize("name", [["evt_1"], {}, 7, None])
+def test_an_event_without_a_proper_id_is_set_aside(
+    name: Any, shelf: Shelf, reader: BulkReader, tmp_path: Path
+) -> None:
+    lake = Lake(tmp_path)
+    ingest_changes(reader, lake, now=NOW, since_days=30)
+    later = NOW + timedelta(hours=1)
+    shelf.put("invoices", invoice("in_1", int((NOW - timedelta(days=5)).timestamp())))
+    odd = event("evt_1", int(later.timestamp()) - 60, "invoice.voided", invoice("in_1", START))
+    shelf.objects["events"].append({**odd, "id": name})
+    assert ingest_changes(reader, lake, now=later, since_days=30)["events"].quarantined == 1
+    assert lake.table("invoices").num_rows == 1
+
+
 def test_a_look_cut_short_is_made_good_by_the_next(shelf: Shelf, reader: BulkReader, tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     born = int((NOW - timedelta(days=5)).timestamp())

@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from tests.fake_stripe import NOW, FakeStripe, failed_row, failed_table
 from tinko_pipelines.clock import FixedClock
-from tinko_pipelines.errors import MailError
+from tinko_pipelines.errors import MailError, SettingsError
 from tinko_pipelines.gateway.records import Answer
 from tinko_pipelines.ledger.control import pause
 from tinko_pipelines.ledger.schema import message, suppression
@@ -223,3 +223,14 @@ def test_a_crash_between_claim_and_answer_is_in_doubt_and_never_sent_again(tmp_p
     assert states(ledger)[0][0] == "in_doubt"
     assert not outbox.exists()
     ledger.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["smtp://user:geh/eim@mail.example.com:25", "smtp://u:geh#eim@mail.example.com"]
+)
+def test_an_address_that_cannot_be_read_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        SmtpTransport(url)
+    assert "eim" not in str(caught.value)
+    assert "geh" not in str(caught.value)
+    assert caught.value.__cause__ is None

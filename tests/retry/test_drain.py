@@ -120,6 +120,16 @@ def test_who_is_not_retried(ledger: Ledger) -> None:
     assert found["pi_stop"]["state"] == "not_ours"
 
 
+def test_the_newest_failures_come_first_where_there_are_too_many(ledger: Ledger) -> None:
+    table = failed_table(
+        failed_row("pi_paid_long_ago", status="paid", last_failed_at=NOW - timedelta(days=60)),
+        failed_row("pi_older", last_failed_at=NOW - timedelta(days=5)),
+        failed_row("pi_newer"),
+    )
+    assert enrol(ledger, table, now=NOW, policy=Policy(max_cases=1)).created == 1
+    assert [row["debt_id"] for row in rows(ledger, recovery_case)] == ["pi_newer"]
+
+
 def test_a_try_on_the_same_card_that_only_stripe_knows_counts(ledger: Ledger) -> None:
     fake = FakeStripe()
     fake.add("pi_1", passes=True)

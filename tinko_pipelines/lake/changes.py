@@ -29,31 +29,31 @@ def ingest_changes(
     reader: BulkReader, lake: Lake, *, now: datetime, since_days: int, progress: Progress | None = None
 ) -> dict[str, IngestResult]:
     """Bring the lake up to `now`; the first time, and after too long a pause, by reading `since_days` whole."""
-    last = lake.read_note(_note(reader.account_id)).get("read_until")
+    last = lake.read_note(_note(reader.account_id, reader.livemode)).get("read_until")
     read_until = datetime.fromisoformat(last) if last else None
     if read_until is None or now - read_until > EVENTS_KEPT:
         results = ingest(reader, lake, since=now - timedelta(days=since_days), now=now, progress=progress)
     else:
         results = _changes(reader, lake, read_until - OVERLAP, now, progress)
-    _mark_read(lake, reader.account_id, now)
+    _mark_read(lake, reader.account_id, reader.livemode, now)
     return results
 
 
-def mark_first_read(lake: Lake, account_id: str, until: datetime) -> None:
+def mark_first_read(lake: Lake, account_id: str, livemode: bool, until: datetime) -> None:
     """After a first load of everything, let the next look start there.
 
     Later loads move nothing, since they see no change of what was created before them.
     """
-    if not lake.read_note(_note(account_id)):
-        _mark_read(lake, account_id, until)
+    if not lake.read_note(_note(account_id, livemode)):
+        _mark_read(lake, account_id, livemode, until)
 
 
-def _mark_read(lake: Lake, account_id: str, until: datetime) -> None:
-    lake.write_note(_note(account_id), {"read_until": until.astimezone(UTC).isoformat()})
+def _mark_read(lake: Lake, account_id: str, livemode: bool, until: datetime) -> None:
+    lake.write_note(_note(account_id, livemode), {"read_until": until.astimezone(UTC).isoformat()})
 
 
-def _note(account_id: str) -> str:
-    return f"changes-{account_id}"
+def _note(account_id: str, livemode: bool) -> str:
+    return f"changes-{account_id}-live" if livemode else f"changes-{account_id}"
 
 
 def _changes(
@@ -93,7 +93,7 @@ def _changed_elsewhere(
     wanted: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for page in event_pages:
         for event in page.data:
-            if not isinstance(event, dict) or event.get("id") in stored:
+            if not isinstance(event, dict) or _id(event) in stored:
                 continue
             data = event.get("data")
             found = data.get("object") if isinstance(data, dict) else None

@@ -56,11 +56,18 @@ class SmtpTransport:
     """One connection a mail, to the server of `url`; the password never appears in an error."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            # Its text quotes what stands in the place of the port: a piece of an unquoted password.
+            raise SettingsError(
+                "TINKO_SMTP_URL cannot be read: percent-encode the special characters of the password"
+            ) from None
         if parts.scheme not in {"smtp", "smtps", "smtp+plain"} or not parts.hostname:
             raise SettingsError("TINKO_SMTP_URL: write smtp://user:password@host:587 or smtps://host:465")
         self._scheme, self._host = parts.scheme, parts.hostname
-        self._port = parts.port or {"smtp": 587, "smtps": 465, "smtp+plain": 25}[parts.scheme]
+        self._port = port or {"smtp": 587, "smtps": 465, "smtp+plain": 25}[parts.scheme]
         self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
 
     def _connect(self) -> smtplib.SMTP:

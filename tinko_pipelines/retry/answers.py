@@ -8,6 +8,7 @@ from tinko_pipelines.gateway.records import Answer
 NEVER_AGAIN_ADVICE = frozenset({"03", "21"})
 NEVER_AGAIN_CODES = frozenset(
     """authentication_required card_not_supported expired_card fraudulent incorrect_number invalid_account
+    payment_intent_action_required invoice_payment_intent_requires_action
     invalid_expiry_month invalid_expiry_year invalid_number lost_card merchant_blacklist new_account_information_available
     pickup_card restricted_card revocation_of_all_authorizations revocation_of_authorization
     security_violation stolen_card stop_payment_order transaction_not_allowed incorrect_cvc invalid_cvc incorrect_zip

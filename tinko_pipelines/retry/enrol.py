@@ -51,7 +51,9 @@ def enrol(ledger: Ledger, failed: pa.Table, *, now: datetime, policy: Policy) ->
     """Open a case per debt still owed, replan those that changed, close those settled meanwhile."""
     tally: Counter[str] = Counter()
     seed_caps(ledger, policy)
-    rows = failed.to_pylist()[: policy.max_cases]
+    rows = failed.to_pylist()
+    if len(rows) > policy.max_cases:
+        rows = sorted(rows, key=lambda row: row["last_failed_at"], reverse=True)[: policy.max_cases]
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
         wanted = [ids.case_id(row["account_id"], row["debt_id"]) for row in chunk]

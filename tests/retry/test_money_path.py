@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -288,3 +289,44 @@ def test_the_owner_of_a_charge_without_intent_is_written_to(shop: Shop, tmp_path
     assert own.case(charge)["move"] == "customer"
     assert own.app.send_mail(owner="test").sent == 1
     own.app.ledger.close()
+
+
+def test_a_second_drain_leaves_alone_what_the_first_has_begun(shop: Shop) -> None:
+    emails = ("a@example.com", "b@example.com")
+    made = [shop.stripe.fixture("failed_invoice", email=each, codes=passing_later(shop)) for each in emails]
+    debts = [each["invoice"] for each in made]
+    shop.refresh()
+    shop.until_due(*debts)
+    early, late = sorted(debts, key=lambda debt: shop.case(debt)["due_at"])
+    slow = {"kind": "latency", "method": "GET", "count": 1}
+    paths = ((f"*/invoices/{early}", 1.0), (f"*/invoices/{late}", 2.5))
+    shop.stripe.faults([{**slow, "path": path, "seconds": seconds} for path, seconds in paths])
+    settings = shop.app.settings.model_copy(update={"drain_lease_seconds": 180.0, "drain_workers": 1})
+    one, two = App(settings), App(settings)
+    with ThreadPoolExecutor() as pool:
+        has_listed_both = pool.submit(one.drain, owner="one")
+        while not shop.attempts(early):
+            time.sleep(0.02)
+        begins_the_late_one = pool.submit(two.drain, owner="two")
+        results = [has_listed_both.result(), begins_the_late_one.result()]
+    one.ledger.close()
+    two.ledger.close()
+    assert sum(result.succeeded for result in results) == 2
+    assert {shop.case(debt)["state"] for debt in debts} == {"recovered"}
+
+
+def test_a_payment_by_the_customer_himself_is_not_taken_for_ours(shop: Shop) -> None:
+    debt = shop.stripe.fixture("failed_invoice", codes=passing_later(shop))["invoice"]
+    shop.refresh()
+    shop.until_due(debt)
+    shop.stripe.faults([{"kind": "latency", "method": "POST", "path": "*/pay", "seconds": 1.5, "count": 1}])
+    with ThreadPoolExecutor() as pool:
+        drained = pool.submit(shop.app.drain, owner="test")
+        while [row["state"] for row in shop.attempts(debt)] != ["calling"]:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        assert shop.stripe.act("pay", debt)["paid"]
+        drained.result()
+    assert shop.case(debt)["state"] == "paid_elsewhere"
+    assert [row["state"] for row in shop.attempts(debt)] == ["abandoned"]
+    assert shop.stripe.book()["charged_after_paid"] == 0

@@ -195,6 +195,10 @@ def _prepare(run: _Run, case_id: str, now: datetime) -> tuple[dict[str, Any], di
             case = load_case(run.ledger, connection, case_id)
             if case["state"] != "open" or case["due_at"] is None or case["due_at"] > now:
                 return case, None, "skipped"
+            busy = select(attempt.c.id).where(attempt.c.case_id == case_id, attempt.c.state.in_(BLOCKING))
+            if connection.execute(busy).first():
+                # Another drain is at it; its own attempt must neither count against it nor change its case.
+                return case, None, "skipped"
             if now >= case["plan_ends_at"]:
                 cases.close(connection, case, "exhausted", "the plan is over", now, ACTOR)
                 return case, None, "exhausted"

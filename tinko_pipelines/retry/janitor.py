@@ -96,10 +96,7 @@ def resolve(
     boundary("janitor_after_get")
     outcome, close_as = judge(row, case, view, taken, now)
     recent = now - row["called_at"] < timedelta(hours=REPOST_HOURS)
-    if outcome.answer == "no_trace" and row["answer"] == "look":
-        # Stripe has refused the request itself (400) and shows no charge: another card must not wait for it.
-        outcome = Outcome("abandoned", "refused", detail=row["detail"])
-    elif outcome.answer == "no_trace":
+    if outcome.answer == "no_trace":
         if recent and _may_call_again(ledger, gateway, row, case, lease_seconds):
             again = gateway.post(
                 operation_path(row), frozen_parameters(row), row["idempotency_key"], row["api_version"]
@@ -136,6 +133,11 @@ def judge(
         return Outcome("unknown", view.standing, detail=view.reason), None
     if view.standing == "gone":
         return Outcome("abandoned", "gone", detail=view.reason), "needs_human"
+    close_as = {"paid": "paid_elsewhere", "dead": "cancelled"}.get(view.standing)
+    if row["answer"] == "look":
+        # Stripe has refused the request itself (400), so no charge is ours, and another card must not wait.
+        found = "refused" if close_as is None else view.standing
+        return Outcome("abandoned", found, detail=row["detail"]), close_as
     since = row["called_at"].timestamp() - 5
     ours = [
         charge
@@ -145,7 +147,6 @@ def judge(
         and charge.get("id") != case["first_charge_id"]
         and (charge.get("metadata") or {}).get("tinko_attempt", row["id"]) == row["id"]
     ]
-    close_as = {"paid": "paid_elsewhere", "dead": "cancelled"}.get(view.standing)
     if ours:
         outcome = from_charge(ours[0])
         if outcome.state in ("succeeded", "declined"):

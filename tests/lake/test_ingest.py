@@ -11,10 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.lake.shelf import Shelf
-from tests.lake.stripe_objects import DAY, START, charge, customer, event, intent, invoice, method, paid
+from tests.lake.stripe_objects import (
+    DAY,
+    START,
+    charge,
+    customer,
+    event,
+    intent,
+    invoice,
+    invoice_payment,
+    method,
+    paid,
+    subscription,
+)
 from tinko_pipelines.errors import GatewayError, InputError, StoreError
 from tinko_pipelines.gateway.bulk import BulkReader
 from tinko_pipelines.lake.changes import ingest_changes
+from tinko_pipelines.lake.debts import failed_payments
 from tinko_pipelines.lake.ingest import ingest
 from tinko_pipelines.lake.parse import Malformed, parse
 from tinko_pipelines.lake.schemas import OBJECTS
@@ -123,6 +136,33 @@ def test_methods_of_failed_charges_are_looked_up_by_id(
     result = ingest(reader, lake, objects=["charges", "payment_methods"], now=NOW)["payment_methods"]
     assert result.new == 1
     assert "has no /v1/payment_methods" in result.notices[0]
+
+
+def test_a_card_changed_before_the_first_look_by_an_old_customer_is_known(
+    shelf: Shelf, reader: BulkReader, tmp_path: Path
+) -> None:
+    long_ago = START - 500 * DAY
+    shelf.missing.add("payment_methods")
+    card = {"brand": "visa", "country": "US", "fingerprint": "fp_2"}
+    shelf.put("payment_methods", method("pm_1", long_ago), method("pm_2", START - DAY, card=card))
+    shelf.put("customers", customer("cus_1", long_ago, invoice_settings={"default_payment_method": "pm_2"}),
+              {"id": "cus_2", "object": "customer", "deleted": True})  # fmt: skip
+    shelf.put("subscriptions", subscription("sub_1", long_ago))
+    shelf.put("invoices", invoice("in_1", START - 3 * DAY))
+    shelf.put("invoice_payments", invoice_payment("inpay_1", START - 3 * DAY, "in_1", "pi_1"))
+    shelf.put("payment_intents", intent("pi_1", START - 3 * DAY), intent("pi_2", START - 3 * DAY))
+    left = {"customer": "cus_2", "payment_intent": "pi_2"}
+    shelf.put("charges", charge("ch_1", START - 3 * DAY), charge("ch_2", START - 3 * DAY, **left))
+    lake, now = Lake(tmp_path), datetime.fromtimestamp(START, UTC)
+    ingest_changes(reader, lake, now=now, since_days=90)
+    rows = {row["debt_id"]: row for row in failed_payments(lake, now).to_pylist()}
+    assert (rows["in_1"]["payment_method_id"], rows["in_1"]["card_changed_since_failure"]) == ("pm_2", True)
+    assert (rows["in_1"]["card_fingerprint"], rows["in_1"]["subscription_status"]) == ("fp_2", "past_due")
+    assert rows["pi_2"]["customer_deleted"]
+    assert lake.quarantined() == 0
+    shelf.asked.clear()
+    ingest_changes(reader, lake, now=now, since_days=90)
+    assert not [path for path in shelf.asked if "/" in path and "checkout" not in path]
 
 
 def test_changes_fetch_what_events_name_and_then_nothing(

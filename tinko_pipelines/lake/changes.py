@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tinko_pipelines.gateway.bulk import UNBOUNDED, NotOfferedError, Page
-from tinko_pipelines.lake.ingest import IngestResult, Progress, fetch_by_id, ingest, look_up_methods, take_in
+from tinko_pipelines.lake.ingest import IngestResult, Progress, fetch_by_id, ingest, look_up_missing, take_in
 from tinko_pipelines.lake.schemas import BY_STRIPE_OBJECT, OBJECTS
 from tinko_pipelines.lake.store import Lake
 
@@ -77,8 +77,8 @@ def _changes(
     for name, changed in _changed_elsewhere(lake, event_pages, seen).items():
         pages = fetch_by_id(reader, name, sorted(changed), changed)
         results[name] = results.get(name, IngestResult()).plus(take_in(lake, reader, name, pages, now))
-    found = look_up_methods(reader, lake, now)
-    results["payment_methods"] = results.get("payment_methods", IngestResult()).plus(found)
+    for name, found in look_up_missing(reader, lake, now).items():
+        results[name] = results.get(name, IngestResult()).plus(found)
     # Events come last: until they are stored, a look that was cut short fetches the same objects again.
     results["events"] = take_in(lake, reader, "events", event_pages, now)
     return results

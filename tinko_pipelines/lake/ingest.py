@@ -18,7 +18,23 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 20_000
 """So many rows are held in memory before they are written."""
-METHODS_LOOKED_UP_MAX = 10_000
+LOOKED_UP_MAX = 10_000
+MISSING: Mapping[str, str] = {
+    "customers": "SELECT account_id, customer_id AS id, created_at AS seen_at FROM charges"
+    " WHERE status = 'failed' AND customer_id IS NOT NULL",
+    "subscriptions": "SELECT account_id, subscription_id AS id, created_at AS seen_at FROM invoices"
+    " WHERE status = 'open' AND subscription_id IS NOT NULL",
+    "payment_methods": """
+        SELECT account_id, payment_method_id AS id, created_at AS seen_at FROM charges
+        WHERE status = 'failed' AND payment_method_id IS NOT NULL
+        UNION ALL SELECT c.account_id, c.default_payment_method_id, f.created_at FROM customers c
+        JOIN charges f ON f.account_id = c.account_id AND f.customer_id = c.id AND f.status = 'failed'
+        WHERE c.default_payment_method_id LIKE 'pm_%'
+        UNION ALL SELECT s.account_id, s.default_payment_method_id, i.created_at FROM subscriptions s
+        JOIN invoices i ON i.account_id = s.account_id AND i.subscription_id = s.id AND i.status = 'open'
+        WHERE s.default_payment_method_id LIKE 'pm_%'""",
+}
+"""What is needed to judge failed debts, however old it is: the last ones name what the first ones brought."""
 Progress = Callable[[str, int], None]
 
 
@@ -88,9 +104,8 @@ def ingest(
         except NotOfferedError as error:
             total = replace(total, notices=(*total.notices, str(error)))
         results[name] = total
-    if "payment_methods" in results:
-        found = look_up_methods(reader, lake, now)
-        results["payment_methods"] = results["payment_methods"].plus(found)
+    for name, found in look_up_missing(reader, lake, now, results).items():
+        results[name] = results[name].plus(found)
     return results
 
 
@@ -123,17 +138,25 @@ def take_in(lake: Lake, reader: BulkReader, name: str, pages: Sequence[Page], no
     )
 
 
-def look_up_methods(reader: BulkReader, lake: Lake, now: datetime) -> IngestResult:
-    """Fetch the payment methods of failed charges that the list did not show, each by its id."""
-    with lake.connect("charges", "payment_methods") as connection:
-        wanted = connection.execute(
-            "SELECT DISTINCT payment_method_id FROM charges WHERE status = 'failed' AND account_id = ?"
-            " AND payment_method_id IS NOT NULL AND payment_method_id NOT IN (SELECT id FROM payment_methods)"
-            " ORDER BY 1 LIMIT ?",
-            [reader.account_id, METHODS_LOOKED_UP_MAX],
-        ).fetchall()
-    pages = fetch_by_id(reader, "payment_methods", [str(row[0]) for row in wanted])
-    return take_in(lake, reader, "payment_methods", pages, now)
+def look_up_missing(
+    reader: BulkReader, lake: Lake, now: datetime, names: Iterable[str] = tuple(MISSING)
+) -> dict[str, IngestResult]:
+    """Fetch by id what failed debts hang on and the lists did not show, being older or not listed at all."""
+    results: dict[str, IngestResult] = {}
+    for name in [name for name in MISSING if name in set(names)]:
+        with lake.connect() as connection:
+            wanted = connection.execute(
+                f"SELECT id, min(seen_at) FROM ({MISSING[name]}) WHERE account_id = ?"
+                f" AND id NOT IN (SELECT id FROM {name}) GROUP BY id ORDER BY id LIMIT ?",
+                [reader.account_id, LOOKED_UP_MAX],
+            ).fetchall()
+        # A deleted object no longer says when it was created; what is known is when it was last needed.
+        known = {
+            str(row[0]): {"object": OBJECTS[name].stripe_object, "created": int(row[1].timestamp())}
+            for row in wanted
+        }
+        results[name] = take_in(lake, reader, name, fetch_by_id(reader, name, known, known), now)
+    return results
 
 
 def fetch_by_id(

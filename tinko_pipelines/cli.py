@@ -151,15 +151,18 @@ def ingest(
 @cli.command()
 def plan(as_json: AsJson = False) -> None:
     """Find the failed payments in the lake, classify them, open and replan cases; charges nothing."""
-    _show(_app().plan().counts(), as_json)
+    with err.status("Finding, classifying and planning"):
+        found = _app().plan()
+    _show(found.counts(), as_json)
 
 
 @cli.command()
 def report(as_json: AsJson = False) -> None:
     """Build and test the marts, publish the snapshot, write the HTML report."""
     app = _app()
-    path = app.report()
-    found = app.summary()
+    with err.status("Building marts, snapshot and report"):
+        path = app.report()
+        found = app.summary()
     core = ("failed_count", "recovered_count", "recovery_rate_count", "by_currency", "attempts", "messages")
     _show(
         {**{name: found[name] for name in core}, "snapshot": app.settings.snapshot_path, "report_path": path},
@@ -187,7 +190,8 @@ def doctor(as_json: AsJson = False) -> None:
     from tinko_pipelines.doctor import diagnose
 
     app = _app()
-    findings = diagnose(app.settings, gateway_factory=lambda: app.gateway)
+    with err.status("Looking at key, rights, ledger and mail"):
+        findings = diagnose(app.settings, gateway_factory=lambda: app.gateway)
     failed = sum(finding.ok is False for finding in findings)
     if as_json:
         _show({"ok": failed == 0, "findings": findings}, as_json)
@@ -218,7 +222,8 @@ def drain(as_json: AsJson = False) -> None:
     from tinko_pipelines.retry.boundary import killer_from
 
     app = _app()
-    result = app.drain(owner=f"cli:{os.getpid()}", boundary=killer_from(os.environ.get("TINKO_KILL_AT")))
+    with err.status("Retrying what is due"):
+        result = app.drain(owner=f"cli:{os.getpid()}", boundary=killer_from(os.environ.get("TINKO_KILL_AT")))
     _show({"dry_run": not app.settings.charges_for_real, **result.counts()}, as_json)
 
 
@@ -226,14 +231,16 @@ def drain(as_json: AsJson = False) -> None:
 def mail(as_json: AsJson = False) -> None:
     """Send every recovery mail that is due."""
     app = _app()
-    result = app.send_mail(owner=f"cli:{os.getpid()}")
+    with err.status("Sending what is due"):
+        result = app.send_mail(owner=f"cli:{os.getpid()}")
     _show({"dry_run": not app.settings.mails_for_real, **result.counts()}, as_json)
 
 
 @cli.command()
 def check(as_json: AsJson = False) -> None:
     """Run every invariant over ledger and lake; exit code 6 when one is broken."""
-    results = _app().check()
+    with err.status("Checking every invariant"):
+        results = _app().check()
     broken = [result for result in results if result.rows]
     if as_json:
         _show({"ok": not broken, "invariants": len(results), "broken": broken}, as_json)

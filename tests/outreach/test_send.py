@@ -234,3 +234,10 @@ def test_an_address_that_cannot_be_read_is_refused_without_quoting_it(url: str) 
     assert "eim" not in str(caught.value)
     assert "geh" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_the_outbox_is_for_its_owner_alone(tmp_path: Path) -> None:
+    mail = EmailMessage()
+    mail["Message-ID"] = "<m1@acme.test>"
+    FileTransport(tmp_path / "outbox").send(mail)
+    assert (tmp_path / "outbox").stat().st_mode & 0o777 == 0o700

@@ -1,11 +1,12 @@
 """The lake's files: typed Parquet by object, account and day, raw pages, derived tables, quarantine.
 
-Every file is written beside its place and moved there, so a reader sees the old one or the new one. One writer
-at a time. What the rows mean is not known here.
+Every file is written beside its place and moved there, so a reader sees the old one or the new one. Writers on
+one machine wait for each other. What the rows mean is not known here.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,6 +46,8 @@ class Lake:
     def __init__(self, root: Path) -> None:
         """Make the folder with an empty file per object, so that a reader always finds a schema."""
         self.root = root
+        for private in (root / "raw", self._folder("quarantine")):
+            _make_private(private)
         for name, spec in OBJECTS.items():
             empty = self._folder(name) / "empty.parquet"
             if not empty.exists():
@@ -56,6 +59,18 @@ class Lake:
     def _folder(self, name: str) -> Path:
         return self.root / "tables" / name
 
+    @contextmanager
+    def _one_writer(self) -> Iterator[None]:
+        """Files are read, changed and replaced; without this a writer would undo another one's rows."""
+        path = self.root / "tables" / ".lock"
+        try:
+            lock = path.open("ab")
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def upsert(self, name: str, rows: Iterable[Row]) -> Upserted:
         """Bring rows in by id, the newest version winning; a day whose rows are all known is not rewritten."""
         spec = OBJECTS[name]
@@ -65,6 +80,10 @@ class Lake:
             before = by_file[path].get(row["id"])
             if before is None or before["fetched_at"] <= row["fetched_at"]:
                 by_file[path][row["id"]] = row
+        with self._one_writer():
+            return self._merge(spec.schema, by_file)
+
+    def _merge(self, schema: pa.Schema, by_file: dict[Path, dict[str, Row]]) -> Upserted:
         new = changed = unchanged = 0
         for path, wanted in by_file.items():
             kept = {row["id"]: row for row in _read(path).to_pylist()} if path.exists() else {}
@@ -81,7 +100,7 @@ class Lake:
                 kept[identity] = row
             if fresh:
                 ordered = sorted(kept.values(), key=lambda row: (row["created_at"], row["id"]))
-                _write(pa.Table.from_pylist(ordered, schema=spec.schema), path)
+                _write(pa.Table.from_pylist(ordered, schema=schema), path)
         return Upserted(new, changed, unchanged)
 
     def keep_page(self, name: str, account_id: str, body: bytes, about: dict[str, str | None]) -> bool:
@@ -105,6 +124,10 @@ class Lake:
         """Set malformed objects aside with their reasons; those known for the same reason stay as they are."""
         if not bad:
             return 0
+        with self._one_writer():
+            return self._set_aside(name, account_id, bad, at)
+
+    def _set_aside(self, name: str, account_id: str, bad: Sequence[Malformed], at: datetime) -> int:
         path = self._folder("quarantine") / "quarantine.parquet"
         kept = _read(path).to_pylist()
         known = {(row["object_name"], row["account_id"], row["body"]) for row in kept}
@@ -128,16 +151,17 @@ class Lake:
     def release(self, name: str, account_id: str, ids: set[str]) -> None:
         """Let objects go from quarantine that have since been read in good order."""
         path = self._folder("quarantine") / "quarantine.parquet"
-        table = _read(path)
-        if not table.num_rows:
+        if not ids or not _read(path).num_rows:
             return
-        kept = [
-            row
-            for row in table.to_pylist()
-            if not (row["object_name"] == name and row["account_id"] == account_id and row["id"] in ids)
-        ]
-        if len(kept) < table.num_rows:
-            _write(pa.Table.from_pylist(kept, schema=QUARANTINE), path)
+        with self._one_writer():
+            before = _read(path).to_pylist()
+            kept = [
+                row
+                for row in before
+                if not (row["object_name"] == name and row["account_id"] == account_id and row["id"] in ids)
+            ]
+            if len(kept) < len(before):
+                _write(pa.Table.from_pylist(kept, schema=QUARANTINE), path)
 
     def quarantined(self) -> int:
         """How many objects are set aside."""
@@ -216,5 +240,17 @@ def _moved_into_place(path: Path) -> Iterator[str]:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        why = error.strerror or str(error)
-        raise StoreError(f"{path} cannot be written: {why}; make room or check its rights") from error
+        raise _unwritable(path, error) from error
+
+
+def _make_private(folder: Path) -> None:
+    """Pages as Stripe sent them, and what is malformed, hold names and addresses: for the owner alone."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    why = error.strerror or str(error)
+    return StoreError(f"{path} cannot be written: {why}; make room or check its rights")

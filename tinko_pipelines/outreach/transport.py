@@ -42,7 +42,7 @@ class FileTransport:
         """Write the file at once or not at all."""
         name = mail["Message-ID"].strip("<>").split("@")[0]
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             partial = self._folder / f".{name}.partial"
             partial.write_bytes(mail.as_bytes())
             partial.replace(self._folder / f"{name}.eml")

@@ -1,0 +1,44 @@
+"""The lake's files under several writers, and who may read what they hold."""
+
+import multiprocessing
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.lake.stripe_objects import START, charge
+from tinko_pipelines.lake.parse import Malformed, parse
+from tinko_pipelines.lake.schemas import OBJECTS
+from tinko_pipelines.lake.store import Lake
+
+NOW = datetime.fromtimestamp(START, UTC)
+WRITERS, ROUNDS = 4, 15
+
+
+def write(folder: Path, writer: int) -> None:
+    lake = Lake(folder)
+    for number in range(ROUNDS):
+        row = parse(OBJECTS["charges"], charge(f"ch_{writer}_{number}", START), "default", False, NOW)
+        assert not isinstance(row, Malformed)
+        lake.upsert("charges", [row])
+        lake.quarantine("charges", "default", [Malformed(None, "no id", f"{writer} {number}")], NOW)
+
+
+def test_writers_in_several_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    Lake(tmp_path)
+    spawn = multiprocessing.get_context("spawn")
+    writers = [spawn.Process(target=write, args=(tmp_path, number)) for number in range(WRITERS)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert {writer.exitcode for writer in writers} == {0}
+    assert Lake(tmp_path).table("charges").num_rows == WRITERS * ROUNDS
+    assert Lake(tmp_path).quarantined() == WRITERS * ROUNDS
+
+
+def test_what_holds_names_and_addresses_is_for_its_owner_alone(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.keep_page("customers", "default", b"{}", {})
+    lake.quarantine("customers", "default", [Malformed(None, "no id", "{}")], NOW)
+    for folder in (tmp_path / "raw", tmp_path / "tables" / "quarantine"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -1,5 +1,7 @@
 """The sensors: each asks the ledger whether anything is due, and starts a run when so. No side effects."""
 
+from collections.abc import Callable
+
 from dagster import (
     DefaultSensorStatus,
     RunRequest,
@@ -14,12 +16,16 @@ from sensors.jobs import email_job, retry_job
 from sensors.schedules import ACTIVE, no_key_reason
 
 
-def _decide(context: SensorEvaluationContext, job_name: str, due: int, what: str) -> RunRequest | SkipReason:
+def _decide(
+    context: SensorEvaluationContext, job_name: str, due: int, what: str, for_real: Callable[[], bool]
+) -> RunRequest | SkipReason:
     """Start a run when something is due, somebody may do it, and nobody is at it."""
     if due == 0:
         return SkipReason(f"no {what} due")
     if reason := no_key_reason():
         return SkipReason(f"{due} {what} due, but {reason}")
+    if not for_real():
+        return SkipReason(f"{due} {what} due, but this is a dry run")
     if context.instance.get_runs(RunsFilter(job_name=job_name, statuses=ACTIVE), limit=1):
         return SkipReason(f"{due} {what} due; a run is still at it")
     return RunRequest()
@@ -33,8 +39,10 @@ def _decide(context: SensorEvaluationContext, job_name: str, due: int, what: str
 )
 def due_retries(context: SensorEvaluationContext, tinko: TinkoResource) -> RunRequest | SkipReason:
     """Look at the ledger; no run key, since the ledger alone knows what was done."""
-    due = tinko.app().due()
-    return _decide(context, retry_job.name, due.retries + due.janitor + due.inbox, "retries")
+    app = tinko.app()
+    due = app.due()
+    count = due.retries + due.janitor + due.inbox
+    return _decide(context, retry_job.name, count, "retries", lambda: app.settings.charges_for_real)
 
 
 @sensor(
@@ -45,7 +53,9 @@ def due_retries(context: SensorEvaluationContext, tinko: TinkoResource) -> RunRe
 )
 def due_messages(context: SensorEvaluationContext, tinko: TinkoResource) -> RunRequest | SkipReason:
     """Look at the outbox; no run key, since the outbox alone knows what was sent."""
-    return _decide(context, email_job.name, tinko.app().due().messages, "messages")
+    app = tinko.app()
+    count = app.due().messages
+    return _decide(context, email_job.name, count, "messages", lambda: app.settings.mails_for_real)
 
 
 SENSORS = [due_retries, due_messages]

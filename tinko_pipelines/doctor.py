@@ -28,7 +28,7 @@ class Finding:
 
 def diagnose(settings: Settings, *, gateway_factory: Callable[[], Gateway]) -> list[Finding]:
     """Look at key, mode, rights, ledger, mail server and Stripe's own retries; never raises for what it finds."""
-    findings = [_ledger(settings), _mail(settings)]
+    findings = [_ledger(settings), _mail(settings), *_links(settings)]
     try:
         settings.guard()
         gateway = gateway_factory()
@@ -114,6 +114,15 @@ def _mail(settings: Settings) -> Finding:
         f"mails become files in {settings.outbox_dir}",
         "set TINKO_MAIL_TRANSPORT=smtp to send them",
     )
+
+
+def _links(settings: Settings) -> list[Finding]:
+    if settings.update_card_url:
+        return []
+    text = "debts without an invoice page get no mail, since there is no page to send their customers to"
+    return [
+        Finding("links", None, text, "set TINKO_UPDATE_CARD_URL, to your customer portal's login page say")
+    ]
 
 
 def _runs(what: str, for_real: bool) -> Finding:

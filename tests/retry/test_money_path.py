@@ -250,7 +250,7 @@ def test_a_refused_request_does_not_keep_the_next_card_waiting(shop: Shop) -> No
     assert shop.app.drain(owner="test").called == 1
     (row,) = shop.attempts(debt)
     assert (row["state"], row["answer"], row["executed"]) == ("abandoned", "refused", False)
-    assert "no attached payment source" in row["detail"]
+    assert "may not be used again" in row["detail"]
     assert shop.case(debt)["due_at"] > shop.stripe.now() + timedelta(hours=24)
     shop.stripe.act("attach_card", made["customer"], card="fresh")
     shop.refresh()
@@ -330,3 +330,17 @@ def test_a_payment_by_the_customer_himself_is_not_taken_for_ours(shop: Shop) -> 
     assert shop.case(debt)["state"] == "paid_elsewhere"
     assert [row["state"] for row in shop.attempts(debt)] == ["abandoned"]
     assert shop.stripe.book()["charged_after_paid"] == 0
+
+
+def test_the_card_charged_is_the_card_that_was_planned_and_counted(shop: Shop) -> None:
+    made = shop.stripe.fixture("failed_invoice", codes=passing_later(shop))
+    shop.refresh()
+    planned = shop.case(made["invoice"])
+    assert planned["payment_method_id"] == made["payment_method"]
+    shop.stripe.act("attach_card", made["customer"], card="fresh")
+    shop.until_due(made["invoice"])
+    assert shop.app.drain(owner="test").succeeded == 1
+    (done,) = shop.attempts(made["invoice"])
+    charge = shop.stripe.charges_of(made["invoice"])[-1]
+    assert charge["status"] == "succeeded"
+    assert charge["payment_method_details"]["card"]["fingerprint"] == done["card_fingerprint"]

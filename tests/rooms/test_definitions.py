@@ -168,3 +168,15 @@ def test_sensors_say_when_no_key_is_set(monkeypatch: pytest.MonkeyPatch) -> None
         result = due_retries(context)
     assert isinstance(result, SkipReason)
     assert "STRIPE_SECRET_KEY" in (result.skip_message or "")
+
+
+def test_sensors_start_nothing_in_a_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    owing()
+    monkeypatch.setenv("TINKO_CHARGING", "dry_run")
+    monkeypatch.setenv("TINKO_MAILING", "dry_run")
+    with DagsterInstance.ephemeral() as instance:
+        context = build_sensor_context(instance=instance, resources={"tinko": TinkoResource()})
+        for sensor in (due_retries, due_messages):
+            result = sensor(context)
+            assert isinstance(result, SkipReason)
+            assert "dry run" in (result.skip_message or "")

@@ -144,7 +144,7 @@ LEFT JOIN subscriptions s ON s.account_id = d.account_id AND s.id = i.subscripti
 LEFT JOIN customers cu ON cu.account_id = d.account_id AND cu.id = coalesce(d.customer_id, i.customer_id)
 LEFT JOIN elsewhere e ON e.account_id = d.account_id AND e.debt_id = d.debt_id
 LEFT JOIN LATERAL (SELECT CASE WHEN d.debt_kind = 'invoice'
-    THEN coalesce(s.default_payment_method_id, cu.default_payment_method_id, last.payment_method_id)
+    THEN coalesce(i.default_payment_method_id, s.default_payment_method_id, cu.default_payment_method_id, last.payment_method_id)
     ELSE last.payment_method_id END AS id) method ON true
 LEFT JOIN payment_methods m ON m.account_id = d.account_id AND m.id = method.id
 LEFT JOIN (SELECT account_id, charge_id, true AS found FROM disputes WHERE charge_id IS NOT NULL GROUP BY ALL)

@@ -108,7 +108,8 @@ _SPECS = (
         "invoice",
         "currency amount_due_minor",
         text="status collection_method customer_id=customer"
-        " subscription_id=parent.subscription_details.subscription|subscription currency billing_reason",
+        " subscription_id=parent.subscription_details.subscription|subscription currency billing_reason"
+        " default_payment_method_id=default_payment_method",
         whole="amount_due_minor=amount_due amount_paid_minor=amount_paid amount_remaining_minor=amount_remaining"
         " total_minor=total attempt_count",
         flag="attempted",

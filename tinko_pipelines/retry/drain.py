@@ -239,7 +239,9 @@ def _prepare(run: _Run, case_id: str, now: datetime) -> tuple[dict[str, Any], di
 
 def _parameters(case: dict[str, Any]) -> dict[str, Any]:
     if case["debt_kind"] == "invoice":
-        return {"off_session": True}
+        # Named, so that the card charged is the one whose caps were counted; sources of old have no place here.
+        card = case["payment_method_id"] or ""
+        return {"off_session": True} | ({"payment_method": card} if card.startswith("pm_") else {})
     return {
         "payment_method": case["payment_method_id"],
         "off_session": True,

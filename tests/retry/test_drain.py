@@ -147,3 +147,17 @@ def test_a_try_on_the_same_card_that_only_stripe_knows_counts(ledger: Ledger) ->
     assert run(ledger, fake, 8.1).refused == 1
     assert {row["rule"] for row in rows(ledger, cap_refusal)} == {"tinko_card_24h"}
     assert run(ledger, fake, 9).succeeded == 1
+
+
+def test_of_two_debts_on_one_card_the_earlier_goes_first_whatever_the_threads_do(ledger: Ledger) -> None:
+    fake = FakeStripe()
+    names = [f"pi_{number}" for number in range(6)]
+    for name in names:
+        fake.add(name, passes=False)
+    shared = [failed_row(name, card_fingerprint="fp_shared") for name in names]
+    enrol(ledger, failed_table(*shared), now=NOW, policy=Policy())
+    first = min(rows(ledger, recovery_case), key=lambda case: (case["due_at"], case["id"]))
+    assert run(ledger, fake, 8).called == 1
+    assert [path for path in fake.posts if path.endswith("/confirm")] == [
+        f"/v1/payment_intents/{first['payment_intent_id']}/confirm"
+    ]

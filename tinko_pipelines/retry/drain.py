@@ -108,58 +108,78 @@ def drain(
             settled = _spread(pool, workers, run, [partial(_tidy, run, name) for name in pending])
             uncounted = ("skipped", "called")
             tally["settled"] += sum(count for state, count in settled.items() if state not in uncounted)
-            ready = [name for name in _due_cases(ledger, gateway, now) if name not in tried]
+            turns = _in_turns(
+                (name, who) for name, who in _due_cases(ledger, gateway, now) if name not in tried
+            )
+            ready = [name for names in turns for name in names]
             tried.update(ready)
-            done = _spread(pool, workers, run, [partial(_retry, run, name) for name in ready])
-            tally.update(done)
+            tally.update(_spread(pool, workers, run, [partial(_retry_each, run, names) for names in turns]))
             if not (pending or ready) or time.monotonic() > run.deadline:
                 break
     return DrainResult(**tally)
 
 
 def _spread(
-    pool: ThreadPoolExecutor, workers: int, run: _Run, jobs: Iterable[Callable[[], str]]
+    pool: ThreadPoolExecutor, workers: int, run: _Run, jobs: Iterable[Callable[[], list[str]]]
 ) -> Counter[str]:
     tally: Counter[str] = Counter()
-    flying: set[Future[str]] = set()
+    flying: set[Future[list[str]]] = set()
     for job in jobs:
         if time.monotonic() > run.deadline:
             break
         flying.add(pool.submit(job))
         if len(flying) >= workers * 2:
             done, flying = wait(flying, return_when=FIRST_COMPLETED)
-            tally.update(future.result() for future in done)
-    tally.update(future.result() for future in flying)
+            tally.update(state for future in done for state in future.result())
+    tally.update(state for future in flying for state in future.result())
     called = {"succeeded", "declined", "processing", "requires_action", "unknown"}
     tally["called"] += sum(count for state, count in tally.items() if state in called)
     return tally
 
 
-def _due_cases(ledger: Ledger, gateway: Gateway, now: datetime) -> list[str]:
+def _in_turns(cases_due: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Cases of one customer one after the other, since they share cards and caps; who is first is no accident then."""
+    turns: dict[str, list[str]] = {}
+    for name, who in cases_due:
+        turns.setdefault(who, []).append(name)
+    return list(turns.values())
+
+
+def _due_cases(ledger: Ledger, gateway: Gateway, now: datetime) -> list[tuple[str, str]]:
     blocked = select(attempt.c.case_id).where(attempt.c.state.in_(BLOCKING))
     with ledger.read() as connection:
         if not charging_allowed(connection, gateway.account_id):
             return []
-        return list(
-            connection.execute(
-                select(recovery_case.c.id)
-                .where(
-                    recovery_case.c.state == "open",
-                    recovery_case.c.due_at <= now,
-                    recovery_case.c.account_id == gateway.account_id,
-                    recovery_case.c.livemode == gateway.livemode,
-                    recovery_case.c.id.not_in(blocked),
-                )
-                .order_by(recovery_case.c.due_at, recovery_case.c.id)
-                .limit(_BATCH)
-            ).scalars()
-        )
+        found = connection.execute(
+            select(recovery_case.c.id, recovery_case.c.customer_id, recovery_case.c.card_fingerprint)
+            .where(
+                recovery_case.c.state == "open",
+                recovery_case.c.due_at <= now,
+                recovery_case.c.account_id == gateway.account_id,
+                recovery_case.c.livemode == gateway.livemode,
+                recovery_case.c.id.not_in(blocked),
+            )
+            .order_by(recovery_case.c.due_at, recovery_case.c.id)
+            .limit(_BATCH)
+        ).all()
+    return [(row.id, row.customer_id or row.card_fingerprint or row.id) for row in found]
 
 
-def _tidy(run: _Run, attempt_id: str) -> str:
-    return janitor.resolve(
+def _tidy(run: _Run, attempt_id: str) -> list[str]:
+    state = janitor.resolve(
         run.ledger, run.gateway, attempt_id, run.clock.now(), run.owner, run.lease_seconds, run.boundary
     )
+    return [state]
+
+
+def _retry_each(run: _Run, names: list[str]) -> list[str]:
+    """The states these cases' retries ended in; what there is no more time for stays due."""
+    states = []
+    for name in names:
+        if time.monotonic() > run.deadline:
+            break
+        states.append(_retry(run, name))
+    return states
 
 
 def _retry(run: _Run, case_id: str) -> str:

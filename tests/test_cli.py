@@ -28,15 +28,23 @@ def last_object(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
 
 def test_classify_reads_and_writes_json_lines(tmp_path: Path) -> None:
     lines = '{"code": "insufficient_funds"}\nnot json\n{"code": "stolen_card", "network": "visa"}\n'
+    lines += '{"code": "card_declined", "decline_code": "fraudulent"}\n'
     done = tinko(tmp_path, "classify", stdin=lines)
     assert done.returncode == 0, done.stderr
-    first, second, third = (json.loads(line) for line in done.stdout.splitlines())
+    first, second, third, fourth = (json.loads(line) for line in done.stdout.splitlines())
     assert (first["category"], first["retry_same_card"]) == ("insufficient_funds", True)
     assert "error" in second
     assert (third["category"], third["retry_same_card"]) == ("lost_or_stolen", False)
+    assert (fourth["move"], fourth["retry_same_card"]) == ("stop", False)
 
 
 def test_pause_and_resume_and_check(tmp_path: Path) -> None:
+    for command in ("pause", "resume", "check"):
+        done = tinko(tmp_path / "elsewhere", command)
+        assert done.returncode == 2
+        assert "there is no ledger at" in done.stderr
+    assert tinko(tmp_path, "plan").returncode == 0
+    assert "no account 'nosuch'" in tinko(tmp_path, "pause", "--account", "nosuch").stderr
     assert last_object(tinko(tmp_path, "pause", "--json"))["charging_enabled"] is False
     assert last_object(tinko(tmp_path, "resume", "--json"))["charging_enabled"] is True
     done = tinko(tmp_path, "check", "--json")
@@ -76,3 +84,10 @@ def test_doctor_says_what_is_missing(tmp_path: Path) -> None:
     found = {each["name"]: each for each in last_object(done)["findings"]}  # type: ignore[index,attr-defined]
     assert "STRIPE_SECRET_KEY" in found["key"]["text"]
     assert found["ledger"]["ok"] is True
+
+
+def test_a_state_folder_serves_one_stripe(tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("stand-in")
+    done = tinko(tmp_path, "drain", STRIPE_SECRET_KEY="sk_test_" + "x" * 8)
+    assert done.returncode == 2
+    assert "set TINKO_STATE to another folder" in done.stderr

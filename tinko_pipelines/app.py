@@ -60,12 +60,27 @@ class App:
 
         return Governor(self.settings.stripe_requests_per_second)
 
+    def _guard(self) -> None:
+        """Refuse a key that is unsafe, and a state folder that holds what came from elsewhere."""
+        self.settings.guard()
+        source = "stand-in" if self.settings.is_loopback else "stripe"
+        marker = self.settings.state / "source"
+        if not marker.exists():
+            self.settings.state.mkdir(parents=True, exist_ok=True)
+            marker.write_text(source)
+        found = marker.read_text().strip()
+        if found != source:
+            raise SettingsError(
+                f"{self.settings.state} holds what came from {'a stand-in for Stripe on this machine' if found == 'stand-in' else 'Stripe'}:"
+                " set TINKO_STATE to another folder"
+            )
+
     @cached_property
     def gateway(self) -> Gateway:
         """The writing side of Stripe: single objects, our keys, no retries of its own."""
         from tinko_pipelines.gateway.stripe_gateway import StripeGateway
 
-        self.settings.guard()
+        self._guard()
         return StripeGateway(
             self.settings.key, self.settings.stripe_api_base, self.settings.stripe_account, rate=self.governor
         )
@@ -75,7 +90,7 @@ class App:
         """The reading side of Stripe: whole pages."""
         from tinko_pipelines.gateway.bulk import BulkReader
 
-        self.settings.guard()
+        self._guard()
         reader = BulkReader(
             self.settings.key, self.settings.stripe_api_base, self.settings.stripe_account, rate=self.governor
         )

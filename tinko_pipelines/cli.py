@@ -178,8 +178,10 @@ def query(
 ) -> None:
     """Ask the published snapshot."""
     found = _app().query(sql, max_rows)
+    if found.truncated:
+        err.print(f"only the first {len(found.rows)} rows: ask for more with --max-rows", highlight=False)
     if as_json:
-        _show({"columns": found.columns, "rows": found.rows}, as_json)
+        _show({"columns": found.columns, "rows": found.rows, "truncated": found.truncated}, as_json)
         return
     show_rows(found.columns, found.rows)
 
@@ -210,7 +212,11 @@ def classify(
         bool, typer.Option("--json", help="Accepted for symmetry: the output always is JSON lines.")
     ] = True,
 ) -> None:
-    """Read declines as JSON lines on standard input, write a verdict as a JSON line for each."""
+    """Read declines as JSON lines on standard input, write a verdict as a JSON line for each.
+
+    Fields, all optional: code (or decline_code), message, network, network_decline_code, advice_code,
+    network_advice_code, outcome_type, outcome_reason, failure_code, payment_method_type.
+    """
     del as_json
     for line in _app().classify_lines(sys.stdin):
         typer.echo(line)
@@ -239,8 +245,10 @@ def mail(as_json: AsJson = False) -> None:
 @cli.command()
 def check(as_json: AsJson = False) -> None:
     """Run every invariant over ledger and lake; exit code 6 when one is broken."""
+    app = _app()
+    _needs_ledger(app)
     with err.status("Checking every invariant"):
-        results = _app().check()
+        results = app.check()
     broken = [result for result in results if result.rows]
     if as_json:
         _show({"ok": not broken, "invariants": len(results), "broken": broken}, as_json)
@@ -256,16 +264,35 @@ def check(as_json: AsJson = False) -> None:
         )
 
 
+def _needs_ledger(app: App) -> None:
+    """A command about a ledger that is not there is a command in the wrong folder."""
+    path = app.settings.state / "ledger.db"
+    if app.settings.ledger_url is None and not path.exists():
+        raise InputError(f"there is no ledger at {path}: change to the project's folder, or set TINKO_STATE")
+
+
+def where(url: str) -> str:
+    """A database URL without its password."""
+    from sqlalchemy.engine import make_url
+
+    return make_url(url).render_as_string(hide_password=True)
+
+
 def _utc(moment: datetime | None) -> datetime | None:
     """A moment from the command line; without an offset it is UTC."""
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _switch(enabled: bool, account: str | None, reason: str, as_json: bool) -> None:
+    from tinko_pipelines.ledger.control import accounts
     from tinko_pipelines.ledger.control import pause as pause_charging
     from tinko_pipelines.ledger.control import resume as resume_charging
 
     app = _app()
+    _needs_ledger(app)
+    known = {app.settings.stripe_account, *accounts(app.ledger)}
+    if account is not None and account not in known:
+        raise InputError(f"there is no account {account!r}; known are {', '.join(sorted(known))}")
     scope = account or "global"
     act: Callable[..., object] = resume_charging if enabled else pause_charging
     act(
@@ -275,7 +302,8 @@ def _switch(enabled: bool, account: str | None, reason: str, as_json: bool) -> N
         by=f"cli:{os.environ.get('USER', 'unknown')}",
         at=app.clock.now(),
     )
-    _show({"scope": scope, "charging_enabled": enabled, "reason": reason}, as_json)
+    switched = {"charging_enabled": enabled, "mailing_enabled": enabled}
+    _show({"scope": scope, **switched, "reason": reason, "ledger": where(app.settings.ledger)}, as_json)
 
 
 @cli.command()

@@ -96,7 +96,7 @@ class Settings(BaseSettings):
         if self.is_loopback:
             return SANDBOX_KEY
         raise SettingsError(
-            "no Stripe key: set STRIPE_SECRET_KEY, or run `tinko demo`, which brings its own sandbox"
+            "no Stripe key: set STRIPE_SECRET_KEY; or, after `tinko demo`, start `tinko sandbox` and set what it prints"
         )
 
     @cached_property

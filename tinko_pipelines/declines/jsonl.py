@@ -24,6 +24,8 @@ def _answer(number: int, line: str, on: date, text_model: Predictor | None) -> d
         return {"error": f"line {number} is not JSON; write one object per line"}
     if not isinstance(values, dict):
         return {"error": f"line {number} is not a JSON object; write one object per line"}
+    if values.get("decline_code"):  # Stripe's own spelling: the decline code refines the error's code.
+        values = {**values, "code": values["decline_code"], "failure_code": values.get("code")}
     verdict = classify(Decline.of(values), on, text_model)
     return {
         "category": verdict.category,

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from tinko_pipelines.ledger.schema import control
+from tinko_pipelines.ledger.schema import control, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 
 GLOBAL = "global"
@@ -18,6 +18,13 @@ def pause(ledger: Ledger, scope: str, reason: str, by: str, at: datetime) -> Non
 def resume(ledger: Ledger, scope: str, reason: str, by: str, at: datetime) -> None:
     """Allow charging and mailing for `scope` again."""
     _switch(ledger, scope, True, reason, by, at)
+
+
+def accounts(ledger: Ledger) -> set[str]:
+    """Every account the ledger has a case or a switch of."""
+    with ledger.read() as connection:
+        named = set(connection.execute(select(recovery_case.c.account_id).distinct()).scalars())
+        return named | set(connection.execute(select(control.c.scope)).scalars()) - {GLOBAL}
 
 
 def charging_allowed(connection: Connection, account_id: str) -> bool:

@@ -94,7 +94,9 @@ def main() -> int:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            return _refuse(f"another sandbox is running on {given.dir}: stop it, or choose another --dir")
+            return _refuse(
+                f"another sandbox is running on {given.dir}: stop it (`tinko ui` and `tinko demo` start one), or set TINKO_STATE to another folder"
+            )
         gc.disable()
         sandbox = open_sandbox(
             given.dir, seed=given.seed, charges=given.charges, history_days=given.history_days

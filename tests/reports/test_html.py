@@ -64,7 +64,7 @@ def read(page: str) -> Reader:
 def test_the_headline_says_what_was_recovered_of_what(page: str) -> None:
     text = " ".join(" ".join(read(page).text).split())
     assert "43.8% of failed payments were recovered: 7 of 16." in text
-    assert "Of the cases that are closed, 58.3% (7 of 12)" in text
+    assert "Of those that are closed, 58.3% (7 of 12)" in text
     assert "4 are still open: 1 being worked on, 3 without a case of ours." in text
     assert "57.00 USD 19.7% of 290.00 USD failed" in text
     assert "5,000 JPY 100.0% of 5,000 JPY failed" in text

@@ -44,6 +44,7 @@ def prepare(
         "api_version": api_version,
         "card_fingerprint": case["card_fingerprint"],
         "card_brand": case["card_brand"],
+        "customer_id": case["customer_id"],
         "state": "prepared",
         "fence": 1,
         "owner": owner,

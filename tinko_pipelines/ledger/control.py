@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from tinko_pipelines.ledger.schema import control, recovery_case
 from tinko_pipelines.ledger.store import Ledger
@@ -12,12 +12,33 @@ GLOBAL = "global"
 
 def pause(ledger: Ledger, scope: str, reason: str, by: str, at: datetime) -> None:
     """Stop charging and mailing for `scope` ('global' or an account) from the next call on."""
-    _switch(ledger, scope, False, reason, by, at)
+    with ledger.write() as connection:
+        _switch(connection, scope, reason, by, at, charging_enabled=False, mailing_enabled=False)
+
+
+def pause_charging(
+    connection: Connection,
+    scope: str,
+    reason: str,
+    by: str,
+    at: datetime,
+    *,
+    resumes_at: datetime | None = None,
+) -> bool:
+    """Stop charging only, until a person resumes it or `resumes_at`; False when it is stopped already for longer."""
+    found = connection.execute(select(control).where(control.c.scope == scope)).mappings().first()
+    if found is not None and not found["charging_enabled"]:
+        until = found["resumes_at"]
+        if until is None or (resumes_at is not None and until >= resumes_at):
+            return False
+    _switch(connection, scope, reason, by, at, charging_enabled=False, resumes_at=resumes_at)
+    return True
 
 
 def resume(ledger: Ledger, scope: str, reason: str, by: str, at: datetime) -> None:
     """Allow charging and mailing for `scope` again."""
-    _switch(ledger, scope, True, reason, by, at)
+    with ledger.write() as connection:
+        _switch(connection, scope, reason, by, at, charging_enabled=True, mailing_enabled=True)
 
 
 def accounts(ledger: Ledger) -> set[str]:
@@ -27,12 +48,14 @@ def accounts(ledger: Ledger) -> set[str]:
         return named | set(connection.execute(select(control.c.scope)).scalars()) - {GLOBAL}
 
 
-def charging_allowed(connection: Connection, account_id: str) -> bool:
-    """Whether neither the account nor everything is paused."""
-    rows = connection.execute(
-        select(control.c.charging_enabled).where(control.c.scope.in_((GLOBAL, account_id)))
-    ).scalars()
-    return all(rows)
+def charging_allowed(connection: Connection, account_id: str, at: datetime) -> bool:
+    """Whether neither the account nor everything is paused at `at`."""
+    paused = select(control.c.scope).where(
+        control.c.scope.in_((GLOBAL, account_id)),
+        control.c.charging_enabled.is_(False),
+        or_(control.c.resumes_at.is_(None), control.c.resumes_at > at),
+    )
+    return connection.execute(paused).first() is None
 
 
 def mailing_allowed(connection: Connection, account_id: str) -> bool:
@@ -43,15 +66,21 @@ def mailing_allowed(connection: Connection, account_id: str) -> bool:
     return all(rows)
 
 
-def _switch(ledger: Ledger, scope: str, enabled: bool, reason: str, by: str, at: datetime) -> None:
-    values = {
-        "charging_enabled": enabled,
-        "mailing_enabled": enabled,
-        "reason": reason,
-        "changed_at": at,
-        "changed_by": by,
-    }
-    with ledger.write() as connection:
-        known = connection.execute(control.update().where(control.c.scope == scope).values(**values))
-        if known.rowcount == 0:
-            connection.execute(control.insert().values(scope=scope, **values))
+def _switch(
+    connection: Connection,
+    scope: str,
+    reason: str,
+    by: str,
+    at: datetime,
+    *,
+    resumes_at: datetime | None = None,
+    **switches: bool,
+) -> None:
+    values = {"reason": reason, "changed_at": at, "changed_by": by, "resumes_at": resumes_at, **switches}
+    known = connection.execute(control.update().where(control.c.scope == scope).values(**values))
+    if known.rowcount == 0:
+        connection.execute(
+            control.insert().values(
+                scope=scope, **({"charging_enabled": True, "mailing_enabled": True} | values)
+            )
+        )

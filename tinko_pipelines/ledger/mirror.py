@@ -13,7 +13,7 @@ from tinko_pipelines.ledger.store import Ledger
 
 _AT_ONCE = 2000
 _COLUMNS = (
-    "id account_id livemode card_fingerprint payment_method_id card_brand amount_minor currency created_at status"
+    "id account_id livemode card_fingerprint payment_method_id card_brand customer_id amount_minor currency created_at status"
     " outcome_network_status"
 ).split()
 
@@ -35,6 +35,7 @@ def mirror_charges(ledger: Ledger, charges: pa.Table) -> int:
             amount_minor=row["amount_minor"],
             at=row["created_at"],
             network_status=row["outcome_network_status"],
+            customer_id=row["customer_id"],
         )
         for row in table.select(_COLUMNS).to_pylist()
     ]
@@ -63,9 +64,11 @@ def note_seen(
                 amount_minor=charge["amount"],
                 at=datetime.fromtimestamp(charge["created"], UTC),
                 network_status=(charge.get("outcome") or {}).get("network_status"),
+                customer_id=charge.get("customer"),
             )
         )
     if rows:
+        rows.sort(key=lambda row: str(row["charge_id"]))
         connection.execute(_insert_ignoring(ledger.dialect), rows)
 
 
@@ -78,6 +81,7 @@ def _row(
     amount_minor: int,
     at: datetime,
     network_status: str | None,
+    customer_id: str | None,
 ) -> dict[str, Any]:
     return {
         "charge_id": charge_id,
@@ -85,6 +89,7 @@ def _row(
         "livemode": bool(charge["livemode"]),
         "card_fingerprint": fingerprint,
         "card_brand": charge["card_brand"],
+        "customer_id": customer_id,
         "amount_minor": amount_minor,
         "currency": charge["currency"],
         "at": at,

@@ -36,6 +36,8 @@ CASE_STATES = (
     "not_ours",
 )
 MESSAGE_STATES = ("scheduled", "sending", "sent", "dropped", "failed", "in_doubt")
+CAP_KEYS = ("fingerprint", "fingerprint_amount", "customer", "account", "address", "case_mail")
+"""What a cap counts by: attempts by card, card and amount, customer or account; mails by address or case."""
 _BIG = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -57,6 +59,7 @@ control = Table(
     *_text("reason"),
     Column("changed_at", UtcDateTime, nullable=False),
     *_text("changed_by"),
+    Column("resumes_at", UtcDateTime),
 )
 
 recovery_case = Table(
@@ -88,6 +91,8 @@ recovery_case = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("closed_at", UtcDateTime),
+    *_text("claimed_by"),
+    Column("claimed_until", UtcDateTime),
     UniqueConstraint("account_id", "debt_id", name="one_case_per_debt"),
     UniqueConstraint("account_id", "live_object_id", name="one_live_object"),
     UniqueConstraint("id", "amount_minor", "currency", "livemode", name="case_money"),
@@ -96,7 +101,14 @@ recovery_case = Table(
     CheckConstraint("length(currency) = 3", name="case_currency"),
     CheckConstraint("max_attempts BETWEEN 0 AND 20", name="case_max_attempts"),
 )
-Index("case_due", recovery_case.c.state, recovery_case.c.due_at)
+Index(
+    "case_due",
+    recovery_case.c.account_id,
+    recovery_case.c.due_at,
+    recovery_case.c.id,
+    sqlite_where=text("state = 'open'"),
+    postgresql_where=text("state = 'open'"),
+)
 Index("case_look", recovery_case.c.look_after)
 
 attempt = Table(
@@ -115,7 +127,7 @@ attempt = Table(
     Column("params", Text, nullable=False),
     Column("params_sha256", Text, nullable=False),
     Column("api_version", Text, nullable=False),
-    *_text("card_fingerprint", "card_brand"),
+    *_text("card_fingerprint", "card_brand", "customer_id"),
     Column("state", Text, nullable=False),
     Column("fence", Integer, nullable=False),
     *_text("owner"),
@@ -158,6 +170,8 @@ Index(
 )
 Index("attempt_state_poll", attempt.c.state, attempt.c.next_poll_at)
 Index("attempt_card", attempt.c.card_fingerprint)
+Index("attempt_customer", attempt.c.customer_id)
+Index("attempt_called", attempt.c.account_id, attempt.c.called_at)
 
 message = Table(
     "message",
@@ -227,7 +241,7 @@ network_attempt = Table(
     Column("charge_id", Text, primary_key=True),
     Column("account_id", Text, nullable=False),
     Column("livemode", Boolean, nullable=False),
-    *_text("card_fingerprint", "card_brand"),
+    *_text("card_fingerprint", "card_brand", "customer_id"),
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     Column("at", UtcDateTime, nullable=False),
@@ -235,6 +249,7 @@ network_attempt = Table(
     Column("ours", Boolean, nullable=False),
 )
 Index("network_attempt_card", network_attempt.c.card_fingerprint, network_attempt.c.at)
+Index("network_attempt_customer", network_attempt.c.customer_id, network_attempt.c.at)
 
 cap_rule = Table(
     "cap_rule",
@@ -246,7 +261,26 @@ cap_rule = Table(
     Column("window_hours", Integer, nullable=False),
     Column("valid_from", UtcDateTime, nullable=False),
     Column("valid_until", UtcDateTime),
-    CheckConstraint("keyed_by IN ('fingerprint', 'fingerprint_amount', 'customer')", name="cap_keyed_by"),
+    CheckConstraint(one_of("keyed_by", CAP_KEYS), name="cap_keyed_by"),
+    CheckConstraint("max_attempts >= 0 AND window_hours > 0", name="cap_bounds"),
+)
+
+amount_ceiling = Table(
+    "amount_ceiling",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("currency", Text, primary_key=True),
+    Column("max_minor_per_day", BigInteger, nullable=False),
+    CheckConstraint("max_minor_per_day >= 0", name="ceiling_bounds"),
+)
+
+request_budget = Table(
+    "request_budget",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("tokens", Float, nullable=False),
+    Column("filled_at", UtcDateTime, nullable=False),
+    Column("blocked_until", UtcDateTime),
 )
 
 cap_refusal = Table(
@@ -268,9 +302,33 @@ anomaly = Table(
     Column("account_id", Text, nullable=False),
     *_text("case_id"),
     Column("kind", Text, nullable=False),
-    *_text("detail"),
+    Column("subject", Text, nullable=False),
+    *_text("detail", "proposal", "charge_id", "currency"),
+    Column("amount_minor", BigInteger),
     Column("at", UtcDateTime, nullable=False),
     Column("resolved_at", UtcDateTime),
+    *_text("resolved_by"),
+)
+Index(
+    "one_open_anomaly",
+    anomaly.c.account_id,
+    anomaly.c.kind,
+    anomaly.c.subject,
+    unique=True,
+    sqlite_where=text("resolved_at IS NULL"),
+    postgresql_where=text("resolved_at IS NULL"),
+)
+
+reconciliation = Table(
+    "reconciliation",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("read_from", UtcDateTime, nullable=False),
+    Column("read_until", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime, nullable=False),
+    Column("agreed_at", UtcDateTime),
+    Column("objects_read", Integer, nullable=False),
+    Column("disagreements", Integer, nullable=False),
 )
 
 ledger_meta = Table(

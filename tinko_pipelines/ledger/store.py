@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.ledger.types import TEXT_FORMAT
 
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 _MIGRATION_LOCK = 7_405_917_221
 _READ_ONLY = "tinko_read_only"
 

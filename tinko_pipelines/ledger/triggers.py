@@ -65,7 +65,10 @@ def rules(dialect: str) -> list[Rule]:
         else "NEW.prepared_at - make_interval(hours => r.window_hours)"
     )
     paused = "EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', NEW.account_id) AND NOT c.{flag})"
-    charging_off = f"NEW.state = 'calling' AND {paused.format(flag='charging_enabled')}"
+    charging_off = (
+        "NEW.state = 'calling' AND EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', NEW.account_id)"
+        " AND NOT c.charging_enabled AND (c.resumes_at IS NULL OR c.resumes_at > NEW.called_at))"
+    )
     suppressed = (
         "NEW.state = 'sending' AND OLD.state <> 'sending' AND EXISTS"
         " (SELECT 1 FROM suppression s WHERE s.address_hmac = NEW.address_hmac)"

@@ -148,7 +148,7 @@ def _in_turns(cases_due: Iterable[tuple[str, str]]) -> list[list[str]]:
 def _due_cases(ledger: Ledger, gateway: Gateway, now: datetime) -> list[tuple[str, str]]:
     blocked = select(attempt.c.case_id).where(attempt.c.state.in_(BLOCKING))
     with ledger.read() as connection:
-        if not charging_allowed(connection, gateway.account_id):
+        if not charging_allowed(connection, gateway.account_id, now):
             return []
         found = connection.execute(
             select(recovery_case.c.id, recovery_case.c.customer_id, recovery_case.c.card_fingerprint)
@@ -289,7 +289,7 @@ def _begin_call(
         current = load_case(run.ledger, connection, case["id"])
         attempts.lock_card(run.ledger, connection, row["card_fingerprint"])
         note_seen(run.ledger, connection, row["account_id"], clearance.charges)
-        if not charging_allowed(connection, row["account_id"]):
+        if not charging_allowed(connection, row["account_id"], now):
             answer = "paused"
         elif current["state"] != "open" or current["version"] != case["version"]:
             answer = "case_changed"

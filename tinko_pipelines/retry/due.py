@@ -31,7 +31,7 @@ def anything_due(ledger: Ledger, now: datetime, account_id: str, livemode: bool 
     blocked = select(attempt.c.case_id).where(attempt.c.state.in_(BLOCKING))
     count = select(func.count())
     with ledger.read() as connection:
-        charging = charging_allowed(connection, account_id)
+        charging = charging_allowed(connection, account_id, now)
         mailing = mailing_allowed(connection, account_id)
         open_cases = (recovery_case.c.state == "open") & _of(recovery_case, account_id, livemode)
         free = recovery_case.c.id.not_in(blocked)

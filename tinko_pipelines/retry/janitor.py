@@ -97,7 +97,7 @@ def resolve(
     outcome, close_as = judge(row, case, view, taken, now)
     recent = now - row["called_at"] < timedelta(hours=REPOST_HOURS)
     if outcome.answer == "no_trace":
-        if recent and _may_call_again(ledger, gateway, row, case, lease_seconds):
+        if recent and _may_call_again(ledger, gateway, row, case, now, lease_seconds):
             again = gateway.post(
                 operation_path(row), frozen_parameters(row), row["idempotency_key"], row["api_version"]
             )
@@ -111,7 +111,12 @@ def resolve(
 
 
 def _may_call_again(
-    ledger: Ledger, gateway: Gateway, row: dict[str, Any], case: dict[str, Any], lease_seconds: float
+    ledger: Ledger,
+    gateway: Gateway,
+    row: dict[str, Any],
+    case: dict[str, Any],
+    now: datetime,
+    lease_seconds: float,
 ) -> bool:
     """Whether all that had to hold for the first call holds now; if so, with the lease renewed for it."""
     if case["state"] != "open" or row["livemode"] != gateway.livemode or not preflight(gateway, case).go:
@@ -120,7 +125,7 @@ def _may_call_again(
         if load_case(ledger, connection, case["id"])["state"] != "open":
             return False
         lease = ledger.database_now(connection) + timedelta(seconds=lease_seconds)
-        return charging_allowed(connection, row["account_id"]) and attempts.update(
+        return charging_allowed(connection, row["account_id"], now) and attempts.update(
             connection, row, lease_until=lease
         )
 

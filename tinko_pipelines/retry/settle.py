@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from tinko_pipelines.ledger import attempts, cases
-from tinko_pipelines.ledger.schema import anomaly, network_attempt, recovery_case
+from tinko_pipelines.ledger import anomalies, attempts, cases
+from tinko_pipelines.ledger.schema import network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.answers import ADVICE_WAIT_HOURS, Outcome
 
@@ -88,14 +88,8 @@ def _keep_open(
     ):
         return False
     if outcome.answer == "idempotency_error":
-        connection.execute(
-            anomaly.insert().values(
-                account_id=row["account_id"],
-                case_id=row["case_id"],
-                kind="idempotency_error",
-                detail=row["id"],
-                at=at,
-            )
+        anomalies.note(
+            connection, row["account_id"], "idempotency_error", row["id"], at, case_id=row["case_id"]
         )
     if polls >= len(POLL_HOURS) and case["state"] == "open":
         cases.close(
@@ -118,6 +112,7 @@ def _mirror(connection: Connection, row: dict[str, Any], outcome: Outcome, at: d
             livemode=row["livemode"],
             card_fingerprint=row["card_fingerprint"],
             card_brand=row["card_brand"],
+            customer_id=row["customer_id"],
             amount_minor=row["amount_minor"],
             currency=row["currency"],
             at=row["called_at"] or at,

@@ -39,11 +39,17 @@ def record(
 
 
 def change(connection: Connection, case: dict[str, Any], at: datetime, **values: Any) -> None:
-    """Update columns of the case and count its version up."""
+    """Update columns of the case, count its version up and end whoever's claim on it."""
     connection.execute(
         recovery_case.update()
         .where(recovery_case.c.id == case["id"])
-        .values(version=recovery_case.c.version + 1, updated_at=at, **values)
+        .values(
+            version=recovery_case.c.version + 1,
+            updated_at=at,
+            claimed_by=None,
+            claimed_until=None,
+            **values,
+        )
     )
 
 

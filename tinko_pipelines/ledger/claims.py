@@ -1,0 +1,78 @@
+"""Sharing due cases out among workers: each is claimed by one, for as long as a lease by the database's clock.
+
+A claim only spares the others useless work; that no case is charged twice rests on the attempts.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, exists, literal, or_, select, tuple_
+
+from tinko_pipelines.ledger.schema import BLOCKING, attempt, recovery_case
+from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.ledger.types import UtcDateTime
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A due case that is ours for now; `payer` is whom the cases with the same cards have in common."""
+
+    case_id: str
+    due_at: datetime
+    payer: str
+
+
+def claim_due(
+    ledger: Ledger,
+    connection: Connection,
+    *,
+    account_id: str,
+    livemode: bool,
+    now: datetime,
+    owner: str,
+    limit: int,
+    lease_seconds: float,
+    after: Claim | None = None,
+) -> list[Claim]:
+    """Claim at most `limit` cases due at `now` that nobody holds, the longest due first, none twice.
+
+    With `after`, only those behind it, so that a worker never walks over what was claimed before.
+    """
+    case = recovery_case.c
+    present = ledger.database_now(connection)
+    blocked = exists().where(attempt.c.case_id == case.id, attempt.c.state.in_(BLOCKING))
+    query = (
+        select(case.id, case.due_at, case.customer_id, case.card_fingerprint)
+        .where(
+            case.state == "open",
+            case.account_id == account_id,
+            case.livemode == livemode,
+            case.due_at <= now,
+            or_(case.claimed_until.is_(None), case.claimed_until <= present),
+            ~blocked,
+        )
+        .order_by(case.due_at, case.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=recovery_case)
+    )
+    if after is not None:
+        behind = tuple_(literal(after.due_at, UtcDateTime()), literal(after.case_id))
+        query = query.where(tuple_(case.due_at, case.id) > behind)
+    rows = connection.execute(query).all()
+    if rows:
+        connection.execute(
+            recovery_case.update()
+            .where(case.id.in_([row.id for row in rows]))
+            .values(claimed_by=owner, claimed_until=present + timedelta(seconds=lease_seconds))
+        )
+    return [Claim(row.id, row.due_at, row.customer_id or row.card_fingerprint or row.id) for row in rows]
+
+
+def release(connection: Connection, case_ids: Iterable[str], owner: str) -> None:
+    """Give back what was claimed and not begun."""
+    connection.execute(
+        recovery_case.update()
+        .where(recovery_case.c.id.in_(list(case_ids)), recovery_case.c.claimed_by == owner)
+        .values(claimed_by=None, claimed_until=None)
+    )

@@ -1,0 +1,184 @@
+"""One retry from beginning to end. The only place that begins a charge.
+
+Three short transactions (prepare, begin the call, settle) with HTTP strictly between them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from tinko_pipelines.clock import Clock
+from tinko_pipelines.errors import GatewayError
+from tinko_pipelines.gateway.port import Gateway
+from tinko_pipelines.ledger import attempts, cases
+from tinko_pipelines.ledger.control import charging_allowed
+from tinko_pipelines.ledger.mirror import note_seen
+from tinko_pipelines.ledger.schema import BLOCKING, attempt, cap_refusal
+from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.retry import janitor
+from tinko_pipelines.retry.answers import Outcome, interpret
+from tinko_pipelines.retry.preflight import Clearance, preflight
+from tinko_pipelines.retry.settle import load_case, settle
+
+ACTOR = "drain"
+Boundary = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What all retries of one drain share; `deadline` is on the monotonic clock."""
+
+    ledger: Ledger
+    gateway: Gateway
+    clock: Clock
+    owner: str
+    lease_seconds: float
+    boundary: Boundary
+    deadline: float
+
+
+def retry(run: Run, case_id: str) -> str:
+    """Retry one case that is due; the state it ended in."""
+    now = run.clock.now()
+    run.boundary("before_prepare")
+    case, row, verdict = _prepare(run, case_id, now)
+    if row is None:
+        return verdict
+    run.boundary("after_prepare")
+    run.boundary("before_preflight")
+    clearance = preflight(run.gateway, case)
+    run.boundary("after_preflight")
+    if not clearance.go:
+        answer = "key_refused" if clearance.key_refused else "preflight"
+        outcome = Outcome("abandoned", answer, detail=clearance.reason)
+        settle(run.ledger, row, outcome, now, ACTOR, close_as=clearance.close_as)
+        if clearance.key_refused:
+            raise GatewayError(f"Stripe refuses the key: {clearance.reason}; check STRIPE_SECRET_KEY")
+        return "closed" if clearance.close_as else "abandoned"
+    _tag(run, case, row)
+    run.boundary("before_begin_call")
+    called = _begin_call(run, case, row, now, clearance)
+    if called is None:
+        return "skipped"
+    run.boundary("after_begin_call")
+    return _call(run, called, now)
+
+
+def _prepare(run: Run, case_id: str, now: datetime) -> tuple[dict[str, Any], dict[str, Any] | None, str]:
+    try:
+        with run.ledger.write() as connection:
+            case = load_case(run.ledger, connection, case_id)
+            if case["state"] != "open" or case["due_at"] is None or case["due_at"] > now:
+                return case, None, "skipped"
+            busy = select(attempt.c.id).where(attempt.c.case_id == case_id, attempt.c.state.in_(BLOCKING))
+            if connection.execute(busy).first():
+                # Another drain is at it; its own attempt must neither count against it nor change its case.
+                return case, None, "skipped"
+            if now >= case["plan_ends_at"]:
+                cases.close(connection, case, "exhausted", "the plan is over", now, ACTOR)
+                return case, None, "exhausted"
+            if case["executed_attempts"] >= case["max_attempts"]:
+                cases.change(connection, case, now, due_at=case["plan_ends_at"])
+                return case, None, "skipped"
+            attempts.lock_card(run.ledger, connection, case["card_fingerprint"])
+            reached = attempts.cap_reached(connection, case, now)
+            if reached is not None:
+                rule, subject, free_at = reached
+                connection.execute(
+                    cap_refusal.insert().values(
+                        case_id=case_id,
+                        account_id=case["account_id"],
+                        rule=rule,
+                        subject=subject,
+                        at=now,
+                        free_at=free_at,
+                    )
+                )
+                cases.change(connection, case, now, due_at=min(free_at, case["plan_ends_at"]))
+                return case, None, "refused"
+            row = attempts.prepare(
+                run.ledger,
+                connection,
+                case,
+                _parameters(case),
+                api_version=run.gateway.api_version,
+                owner=run.owner,
+                at=now,
+                lease_seconds=run.lease_seconds,
+            )
+            return case, row, "prepared"
+    except IntegrityError:
+        # Another worker prepared this case first, or took the card's last free attempt.
+        return {}, None, "skipped"
+
+
+def _parameters(case: dict[str, Any]) -> dict[str, Any]:
+    if case["debt_kind"] == "invoice":
+        # Named, so that the card charged is the one whose caps were counted; sources of old have no place here.
+        card = case["payment_method_id"] or ""
+        return {"off_session": True} | ({"payment_method": card} if card.startswith("pm_") else {})
+    return {
+        "payment_method": case["payment_method_id"],
+        "off_session": True,
+        "error_on_requires_action": True,
+    }
+
+
+def _tag(run: Run, case: dict[str, Any], row: dict[str, Any]) -> None:
+    """Write our ids on the intent, so that its charge names its attempt; not being able to is no obstacle."""
+    if row["operation"] != "payment_intent.confirm":
+        return
+    run.gateway.post(
+        f"/v1/payment_intents/{row['object_id']}",
+        {"metadata": {"tinko_attempt": row["id"], "tinko_case": case["id"]}},
+        f"{row['idempotency_key']}:meta",
+        row["api_version"],
+    )
+
+
+def _begin_call(
+    run: Run, case: dict[str, Any], row: dict[str, Any], now: datetime, clearance: Clearance
+) -> dict[str, Any] | None:
+    """Commit to the call: from here on the attempt may have run. Gives it up when anything has changed."""
+    with run.ledger.write() as connection:
+        current = load_case(run.ledger, connection, case["id"])
+        attempts.lock_card(run.ledger, connection, row["card_fingerprint"])
+        note_seen(run.ledger, connection, row["account_id"], clearance.charges)
+        if not charging_allowed(connection, row["account_id"], now):
+            answer = "paused"
+        elif current["state"] != "open" or current["version"] != case["version"]:
+            answer = "case_changed"
+        elif attempts.cap_reached(connection, case, now, besides=row["id"]) is not None:
+            answer = "cap"
+        else:
+            lease = run.ledger.database_now(connection) + timedelta(seconds=run.lease_seconds)
+            if not attempts.update(connection, row, state="calling", called_at=now, lease_until=lease):
+                return None
+            stored = connection.execute(select(attempt).where(attempt.c.id == row["id"])).mappings().one()
+            return dict(stored)
+    settle(run.ledger, row, Outcome("abandoned", answer), now, ACTOR)
+    return None
+
+
+def _call(run: Run, row: dict[str, Any], now: datetime) -> str:
+    run.boundary("before_http")
+    answer = run.gateway.post(
+        janitor.operation_path(row),
+        janitor.frozen_parameters(row),
+        row["idempotency_key"],
+        row["api_version"],
+    )
+    run.boundary("after_http")
+    outcome = interpret(answer)
+    run.boundary("before_settle")
+    kept = settle(run.ledger, row, outcome, now, ACTOR)
+    run.boundary("after_settle")
+    if outcome.answer == "key_refused":
+        raise GatewayError(
+            f"Stripe refuses the key: {outcome.detail}; check STRIPE_SECRET_KEY and its rights"
+        )
+    return outcome.state if kept else "skipped"

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from tinko_pipelines.checks import InvariantResult
     from tinko_pipelines.gateway.bulk import BulkReader
-    from tinko_pipelines.gateway.governor import Governor
     from tinko_pipelines.gateway.port import Gateway
     from tinko_pipelines.lake.ingest import IngestResult, Progress
     from tinko_pipelines.lake.store import Lake
+    from tinko_pipelines.ledger.budget import RequestBudget
     from tinko_pipelines.ledger.store import Ledger
     from tinko_pipelines.model.text import TextModel
     from tinko_pipelines.outreach.send import SendResult, SentMail
@@ -53,12 +53,16 @@ class App:
         stands_at = self.settings.sandbox_stands_at
         return SystemClock() if stands_at is None else FixedClock(stands_at)
 
-    @cached_property
-    def governor(self) -> Governor:
-        """Our own ceiling on requests to Stripe, shared by all readers and writers of this process."""
-        from tinko_pipelines.gateway.governor import Governor
+    def _budget(self, *, reading: bool) -> RequestBudget:
+        """Our own ceiling on requests to Stripe, shared by all readers and writers through the ledger."""
+        from tinko_pipelines.ledger.budget import RequestBudget
 
-        return Governor(self.settings.stripe_requests_per_second)
+        return RequestBudget(
+            self.ledger,
+            self.settings.stripe_account,
+            self.settings.stripe_requests_per_second,
+            reading=reading,
+        )
 
     def _guard(self) -> None:
         """Refuse a key that is unsafe, and a state folder that holds what came from elsewhere."""
@@ -82,7 +86,10 @@ class App:
 
         self._guard()
         return StripeGateway(
-            self.settings.key, self.settings.stripe_api_base, self.settings.stripe_account, rate=self.governor
+            self.settings.key,
+            self.settings.stripe_api_base,
+            self.settings.stripe_account,
+            rate=self._budget(reading=False),
         )
 
     @contextmanager
@@ -92,7 +99,10 @@ class App:
 
         self._guard()
         reader = BulkReader(
-            self.settings.key, self.settings.stripe_api_base, self.settings.stripe_account, rate=self.governor
+            self.settings.key,
+            self.settings.stripe_api_base,
+            self.settings.stripe_account,
+            rate=self._budget(reading=True),
         )
         try:
             yield reader
@@ -225,6 +235,7 @@ class App:
         self, *, owner: str, boundary: Callable[[str], None] | None = None, max_seconds: float | None = None
     ) -> DrainResult:
         """Do all that is due: webhook inbox, unsettled attempts, retries."""
+        from tinko_pipelines.retry.breaker import Limits
         from tinko_pipelines.retry.drain import drain
 
         return drain(
@@ -237,6 +248,7 @@ class App:
             dry_run=not self.settings.charges_for_real,
             boundary=boundary,
             lease_seconds=self.settings.drain_lease_seconds,
+            limits=Limits.from_settings(self.settings),
         )
 
     def send_mail(self, *, owner: str, max_seconds: float | None = None) -> SendResult:

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         None, description="SQLAlchemy URL; SQLite below the state folder if unset."
     )
     stripe_requests_per_second: float = Field(
-        20.0, gt=0, le=10_000, description="Our own ceiling on requests to Stripe, for one process."
+        20.0, gt=0, le=10_000, description="Our own ceiling on requests to Stripe, shared by all processes."
     )
     drain_workers: int = Field(4, ge=1, le=32, description="Attempts in flight at once.")
     drain_seconds: float = Field(50.0, gt=0, le=600, description="After this long a drain ends itself.")
@@ -57,6 +57,24 @@ class Settings(BaseSettings):
         ge=1,
         le=3600,
         description="A call under way is left alone this long before another process settles it; keep it above 150.",
+    )
+    breaker_faults: int = Field(
+        5, ge=1, description="Charging pauses for a while when so many charges got no usable answer."
+    )
+    breaker_fault_share: float = Field(
+        0.2, ge=0, lt=1, description="… and they are more than this share of the charges of the last 10 minutes."
+    )
+    breaker_pause_minutes: float = Field(
+        10.0, ge=1, le=1440, description="How long such a pause lasts; then it ends by itself."
+    )
+    breaker_declines: int = Field(
+        20, ge=1, description="Charging stops until a person resumes it when so many were declined in an hour."
+    )
+    breaker_base: int = Field(
+        100, ge=1, description="… with at least so many charges in the four weeks before to compare with."
+    )
+    breaker_sigmas: float = Field(
+        3.0, ge=1, le=10, description="… and a share of declines so many standard deviations above theirs."
     )
     enrol_max_age_days: int = Field(30, ge=1, le=365, description="Older failures are not taken up.")
     card_attempts_30d: int = Field(8, ge=1, le=20, description="Most attempts on one card in 30 days.")

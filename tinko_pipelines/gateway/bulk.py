@@ -13,7 +13,7 @@ import httpx
 import orjson
 
 from tinko_pipelines.errors import GatewayError
-from tinko_pipelines.gateway.governor import Governor
+from tinko_pipelines.gateway.port import RequestRate
 
 API_VERSION = "2026-10-28.endive"
 PAGE_SIZE = 100
@@ -51,7 +51,7 @@ class BulkReader:
         api_base: str,
         account_id: str,
         *,
-        rate: Governor | None = None,
+        rate: RequestRate | None = None,
         timeout_seconds: float = 25,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -137,7 +137,10 @@ class BulkReader:
                 continue
             if response.status_code == 429 or response.status_code >= 500:
                 why = f"HTTP {response.status_code}"
-                self._sleep(_wait_seconds(response, attempt))
+                wait_seconds = _wait_seconds(response, attempt)
+                if response.status_code == 429 and self._rate is not None:
+                    self._rate.back_off(wait_seconds)
+                self._sleep(wait_seconds)
                 continue
             if response.status_code in {200, 404} or (response.status_code == 400 and by_customer):
                 return response

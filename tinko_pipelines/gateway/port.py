@@ -6,6 +6,18 @@ from typing import Any, Protocol
 from tinko_pipelines.gateway.records import Answer
 
 
+class RequestRate(Protocol):
+    """Leave to send requests, shared by everybody who speaks to the same account."""
+
+    def acquire(self, max_wait_seconds: float | None = None) -> float:
+        """Wait for leave to send one request; 0.0, or the seconds still to wait where that is too long."""
+        ...
+
+    def back_off(self, seconds: float) -> None:
+        """Let nobody send anything for so long."""
+        ...
+
+
 class Gateway(Protocol):
     """Single objects of one account. Neither method raises for an HTTP answer or a transport fault."""
 

@@ -5,10 +5,15 @@ from typing import Any
 
 import stripe
 
-from tinko_pipelines.gateway.governor import Governor
+from tinko_pipelines.gateway.port import RequestRate
 from tinko_pipelines.gateway.records import Answer
 
 API_VERSION = "2026-10-28.endive"
+MOST_WAIT_SECONDS = 10.0
+"""For leave to send a request; what waits longer is left for later, since leases run meanwhile."""
+MOST_READS = 3
+_PAUSE_SECONDS = 1.0
+"""After "too many requests" without a time."""
 
 
 class StripeGateway:
@@ -21,7 +26,7 @@ class StripeGateway:
         account_id: str,
         connected_account: str | None = None,
         timeout_seconds: float = 25,
-        rate: Governor | None = None,
+        rate: RequestRate | None = None,
     ) -> None:
         self.account_id = account_id
         self.livemode = key.startswith(("sk_live_", "rk_live_"))
@@ -37,7 +42,11 @@ class StripeGateway:
         )
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
-        """Read one object or one list."""
+        """Read one object or one list; again where Stripe had too many requests, since reading is safe."""
+        for _ in range(MOST_READS - 1):
+            answer = self._request("get", path, dict(params or {}))
+            if answer.http_status != 429 or self._rate is None:
+                return answer
         return self._request("get", path, dict(params or {}))
 
     def post(self, path: str, params: Mapping[str, Any], idempotency_key: str, api_version: str) -> Answer:
@@ -47,7 +56,17 @@ class StripeGateway:
 
     def _request(self, method: str, path: str, params: dict[str, Any]) -> Answer:
         if self._rate is not None:
-            self._rate.acquire()
+            wait_seconds = self._rate.acquire(MOST_WAIT_SECONDS)
+            if wait_seconds:
+                return Answer(
+                    429, message="our own request budget is used up", retry_after_seconds=wait_seconds
+                )
+        answer = self._send(method, path, params)
+        if answer.http_status == 429 and self._rate is not None:
+            self._rate.back_off(answer.retry_after_seconds or _PAUSE_SECONDS)
+        return answer
+
+    def _send(self, method: str, path: str, params: dict[str, Any]) -> Answer:
         try:
             response = self._client.raw_request(method, path, max_network_retries=0, **params)
         except stripe.APIConnectionError as error:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Connection, func, select
 
 from tinko_pipelines.ledger.schema import network_attempt
-from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.ledger.store import Ledger, insert_ignoring
 
 _AT_ONCE = 2000
 _COLUMNS = (
@@ -41,7 +41,9 @@ def mirror_charges(ledger: Ledger, charges: pa.Table) -> int:
     ]
     for start in range(0, len(fresh), _AT_ONCE):
         with ledger.write() as connection:
-            connection.execute(_insert_ignoring(ledger.dialect), fresh[start : start + _AT_ONCE])
+            connection.execute(
+                insert_ignoring(ledger.dialect, network_attempt), fresh[start : start + _AT_ONCE]
+            )
     return len(fresh)
 
 
@@ -69,7 +71,7 @@ def note_seen(
         )
     if rows:
         rows.sort(key=lambda row: str(row["charge_id"]))
-        connection.execute(_insert_ignoring(ledger.dialect), rows)
+        connection.execute(insert_ignoring(ledger.dialect, network_attempt), rows)
 
 
 def _row(
@@ -96,13 +98,3 @@ def _row(
         "declined": charge["status"] == "failed" and network_status != "not_sent_to_network",
         "ours": False,
     }
-
-
-def _insert_ignoring(dialect: str) -> Any:
-    if dialect == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as pg_insert
-
-        return pg_insert(network_attempt).on_conflict_do_nothing()
-    from sqlalchemy.dialects.sqlite import insert as lite_insert
-
-    return lite_insert(network_attempt).on_conflict_do_nothing()

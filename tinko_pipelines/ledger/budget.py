@@ -1,0 +1,89 @@
+"""Our own ceiling on requests to one Stripe account, below Stripe's, shared by all processes through the ledger.
+
+A token bucket in one row, filled by the database's clock. Whoever charges may run it into debt and waits his
+turn; whoever only reads leaves a reserve, so that charging never queues behind an ingest.
+"""
+
+import threading
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from tinko_pipelines.ledger.schema import request_budget
+from tinko_pipelines.ledger.store import Ledger, insert_ignoring
+
+_STASH_SECONDS = 1.0
+"""Tokens fetched and not used for so long are forgotten: they would make a burst."""
+
+
+class RequestBudget:
+    """One account's budget as one process sees it; its threads share what was fetched at once."""
+
+    def __init__(
+        self, ledger: Ledger, account_id: str, requests_per_second: float, *, reading: bool = False
+    ) -> None:
+        if requests_per_second <= 0:
+            raise ValueError("requests_per_second must be above 0")
+        self._ledger, self._account_id, self._rate = ledger, account_id, requests_per_second
+        self._burst = max(1.0, requests_per_second / 4)
+        self._at_once = max(1, int(requests_per_second / 10))
+        self._reserve = self._burst / 2 if reading else None
+        self._lock = threading.Lock()
+        self._stash, self._stashed_at = 0, 0.0
+
+    def acquire(self, max_wait_seconds: float | None = None) -> float:
+        """Wait for leave to send one request; 0.0, or the seconds still to wait where that is too long."""
+        with self._lock:
+            while True:
+                if self._stash > 0 and time.monotonic() - self._stashed_at < _STASH_SECONDS:
+                    self._stash -= 1
+                    return 0.0
+                taken, wait_seconds = self._fetch(max_wait_seconds)
+                if not taken and max_wait_seconds is not None and wait_seconds > max_wait_seconds:
+                    return wait_seconds
+                time.sleep(wait_seconds)
+                self._stash, self._stashed_at = taken, time.monotonic()
+
+    def back_off(self, seconds: float) -> None:
+        """Stripe wants less: nobody sends anything for so long."""
+        self._stash = 0
+        with self._ledger.write() as connection:
+            present = self._ledger.database_now(connection)
+            row = self._row(connection, present)
+            until = present + timedelta(seconds=seconds)
+            if row["blocked_until"] is None or row["blocked_until"] < until:
+                self._store(connection, blocked_until=until)
+
+    def _fetch(self, max_wait_seconds: float | None) -> tuple[int, float]:
+        """Tokens taken from the row, and how long to wait: for them to count, or before asking again."""
+        with self._ledger.write() as connection:
+            present = self._ledger.database_now(connection)
+            row = self._row(connection, present)
+            if row["blocked_until"] is not None and row["blocked_until"] > present:
+                return 0, (row["blocked_until"] - present).total_seconds()
+            passed = max(0.0, (present - row["filled_at"]).total_seconds())
+            tokens = min(self._burst, row["tokens"] + passed * self._rate)
+            left = tokens - self._at_once
+            if self._reserve is not None and left < min(self._reserve, self._burst - self._at_once):
+                return 0, (min(self._reserve, self._burst - self._at_once) - left) / self._rate
+            wait_seconds = max(0.0, -left / self._rate)
+            if max_wait_seconds is not None and wait_seconds > max_wait_seconds:
+                return 0, wait_seconds
+            self._store(connection, tokens=left, filled_at=present)
+            return self._at_once, wait_seconds
+
+    def _row(self, connection: Connection, present: datetime) -> dict[str, Any]:
+        query = select(request_budget).where(request_budget.c.account_id == self._account_id)
+        found = connection.execute(query.with_for_update()).mappings().first()
+        if found is None:
+            fresh = {"account_id": self._account_id, "tokens": self._burst, "filled_at": present}
+            connection.execute(insert_ignoring(self._ledger.dialect, request_budget), [fresh])
+            found = connection.execute(query.with_for_update()).mappings().one()
+        return dict(found)
+
+    def _store(self, connection: Connection, **values: Any) -> None:
+        connection.execute(
+            request_budget.update().where(request_budget.c.account_id == self._account_id).values(**values)
+        )

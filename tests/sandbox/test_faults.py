@@ -77,6 +77,7 @@ def test_rate_limits_by_order_and_by_rate(api, control):
         except stripe.RateLimitError:
             limited += 1
     assert 0 < limited < 45
+    assert control.requests() == {"requests": 60, "refused": limited}
     control.limit(None)
     assert all(api.v1.charges.list({"limit": 1}).data for _ in range(30))
 

@@ -58,6 +58,10 @@ class SandboxClient:
         """Refuse what comes faster with 429; None: nothing."""
         self._ask("POST", "limits", {"requests_per_second": requests_per_second})
 
+    def requests(self) -> dict[str, int]:
+        """`requests` to the API since the limit was set, and how many were `refused` as too fast."""
+        return {name: int(count) for name, count in self._ask("GET", "limits").items()}
+
     def mode(self, *, stripe_retries: str) -> None:
         """Switch the account's Smart Retries: `on`, `off`, or `mixed` (as each customer was born)."""
         self._ask("POST", "mode", {"stripe_retries": stripe_retries})

@@ -32,6 +32,7 @@ class Control:
             ("GET", "faults"): lambda given: {"faults": [_plain(one) for one in faults.all]},
             ("POST", "faults"): self._faults,
             ("POST", "limits"): self._limits,
+            ("GET", "limits"): lambda given: {"requests": faults.seen, "refused": faults.refused},
             ("POST", "mode"): self._mode,
         }
 

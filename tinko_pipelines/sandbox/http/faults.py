@@ -43,6 +43,8 @@ class Faults:
         self.all: list[Fault] = []
         self._rate: float | None = None
         self._tokens, self._filled_at = 0.0, 0.0
+        self.seen, self.refused = 0, 0
+        """Requests since the limit was set, and how many of them came too fast."""
 
     def replace(self, given: Any) -> None:
         """Take these in place of all others."""
@@ -55,16 +57,19 @@ class Faults:
         if requests_per_second is not None and not requests_per_second > 0:
             raise bad_parameter("requests_per_second must be above 0, or null", "requests_per_second")
         self._rate = requests_per_second
+        self.seen, self.refused = 0, 0
         self._tokens, self._filled_at = requests_per_second or 0.0, time.monotonic()
 
     def over_limit(self) -> bool:
         """Whether this request comes too fast; counts it."""
+        self.seen += 1
         if self._rate is None:
             return False
         present = time.monotonic()
         filled = self._tokens + (present - self._filled_at) * self._rate
         self._tokens, self._filled_at = min(max(1.0, self._rate), filled), present
         if self._tokens < 1:
+            self.refused += 1
             return True
         self._tokens -= 1
         return False

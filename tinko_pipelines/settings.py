@@ -62,13 +62,18 @@ class Settings(BaseSettings):
         5, ge=1, description="Charging pauses for a while when so many charges got no usable answer."
     )
     breaker_fault_share: float = Field(
-        0.2, ge=0, lt=1, description="… and they are more than this share of the charges of the last 10 minutes."
+        0.2,
+        ge=0,
+        lt=1,
+        description="… and they are more than this share of the charges of the last 10 minutes.",
     )
     breaker_pause_minutes: float = Field(
         10.0, ge=1, le=1440, description="How long such a pause lasts; then it ends by itself."
     )
     breaker_declines: int = Field(
-        20, ge=1, description="Charging stops until a person resumes it when so many were declined in an hour."
+        20,
+        ge=1,
+        description="Charging stops until a person resumes it when so many were declined in an hour.",
     )
     breaker_base: int = Field(
         100, ge=1, description="… with at least so many charges in the four weeks before to compare with."

@@ -13,18 +13,8 @@ def note(
     connection: Connection, account_id: str, kind: str, subject: str, at: datetime, **details: Any
 ) -> bool:
     """Open an anomaly unless the same one is open; `details` are further columns. Whether it is new."""
-    same = select(anomaly.c.id).where(
-        anomaly.c.account_id == account_id,
-        anomaly.c.kind == kind,
-        anomaly.c.subject == subject,
-        anomaly.c.resolved_at.is_(None),
-    )
-    if connection.execute(same).first() is not None:
-        return False
-    connection.execute(
-        anomaly.insert().values(account_id=account_id, kind=kind, subject=subject, at=at, **details)
-    )
-    return True
+    row = {"account_id": account_id, "kind": kind, "subject": subject, "at": at, **details}
+    return connection.execute(_insert_ignoring(connection.dialect.name).values(**row)).rowcount == 1
 
 
 def still_open(ledger: Ledger, account_id: str | None = None) -> list[dict[str, Any]]:
@@ -44,3 +34,13 @@ def settle(connection: Connection, anomaly_id: int, at: datetime, by: str) -> bo
         .values(resolved_at=at, resolved_by=by)
     )
     return done.rowcount == 1
+
+
+def _insert_ignoring(dialect: str) -> Any:
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+        return pg_insert(anomaly).on_conflict_do_nothing()
+    from sqlalchemy.dialects.sqlite import insert as lite_insert
+
+    return lite_insert(anomaly).on_conflict_do_nothing()

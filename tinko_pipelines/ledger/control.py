@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, or_, select, text
 
 from tinko_pipelines.ledger.schema import control, recovery_case
 from tinko_pipelines.ledger.store import Ledger
@@ -26,6 +26,7 @@ def pause_charging(
     resumes_at: datetime | None = None,
 ) -> bool:
     """Stop charging only, until a person resumes it or `resumes_at`; False when it is stopped already for longer."""
+    _one_at_a_time(connection)
     found = connection.execute(select(control).where(control.c.scope == scope)).mappings().first()
     if found is not None and not found["charging_enabled"]:
         until = found["resumes_at"]
@@ -76,6 +77,7 @@ def _switch(
     resumes_at: datetime | None = None,
     **switches: bool,
 ) -> None:
+    _one_at_a_time(connection)
     values = {"reason": reason, "changed_at": at, "changed_by": by, "resumes_at": resumes_at, **switches}
     known = connection.execute(control.update().where(control.c.scope == scope).values(**values))
     if known.rowcount == 0:
@@ -84,3 +86,9 @@ def _switch(
                 scope=scope, **({"charging_enabled": True, "mailing_enabled": True} | values)
             )
         )
+
+
+def _one_at_a_time(connection: Connection) -> None:
+    """Let two processes that pause at the same moment wait for each other; SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('tinko:control'))"))

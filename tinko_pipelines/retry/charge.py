@@ -19,7 +19,7 @@ from tinko_pipelines.ledger.control import charging_allowed
 from tinko_pipelines.ledger.mirror import note_seen
 from tinko_pipelines.ledger.schema import BLOCKING, attempt, cap_refusal
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.retry import janitor
+from tinko_pipelines.retry import breaker, janitor
 from tinko_pipelines.retry.answers import Outcome, interpret
 from tinko_pipelines.retry.preflight import Clearance, preflight
 from tinko_pipelines.retry.settle import load_case, settle
@@ -57,6 +57,7 @@ def retry(run: Run, case_id: str) -> str:
         outcome = Outcome("abandoned", answer, detail=clearance.reason)
         settle(run.ledger, row, outcome, now, ACTOR, close_as=clearance.close_as)
         if clearance.key_refused:
+            breaker.trip_on_refused_key(run.ledger, row["account_id"], now, clearance.reason)
             raise GatewayError(f"Stripe refuses the key: {clearance.reason}; check STRIPE_SECRET_KEY")
         return "closed" if clearance.close_as else "abandoned"
     _tag(run, case, row)
@@ -178,6 +179,7 @@ def _call(run: Run, row: dict[str, Any], now: datetime) -> str:
     kept = settle(run.ledger, row, outcome, now, ACTOR)
     run.boundary("after_settle")
     if outcome.answer == "key_refused":
+        breaker.trip_on_refused_key(run.ledger, row["account_id"], now, outcome.detail)
         raise GatewayError(
             f"Stripe refuses the key: {outcome.detail}; check STRIPE_SECRET_KEY and its rights"
         )

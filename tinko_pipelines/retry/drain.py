@@ -13,7 +13,7 @@ from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import claims
 from tinko_pipelines.ledger.control import charging_allowed
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.retry import inbox, janitor
+from tinko_pipelines.retry import breaker, inbox, janitor
 from tinko_pipelines.retry.charge import Boundary, Run, retry
 from tinko_pipelines.retry.due import anything_due
 
@@ -58,8 +58,9 @@ def drain(
     dry_run: bool,
     boundary: Boundary | None = None,
     lease_seconds: float = LEASE_SECONDS,
+    limits: breaker.Limits | None = None,
 ) -> DrainResult:
-    """Work until nothing is due or `max_seconds` are over."""
+    """Work until nothing is due, `max_seconds` are over, or charging goes so wrong that it is stopped."""
     now = clock.now()
     if dry_run:
         return DrainResult(due=anything_due(ledger, now, gateway.account_id, gateway.livemode).retries)
@@ -82,7 +83,7 @@ def drain(
             tried.update(pending)
             settled = _spread(pool, workers, run, [partial(_tidy, run, name) for name in pending])
             tally["settled"] += sum(count for state, count in settled.items() if state != "skipped")
-            retried = _Turns(run, pool, workers).all_due(now)
+            retried = _Turns(run, pool, workers, limits or breaker.Limits()).all_due(now)
             tally.update(retried)
             if not (pending or retried) or time.monotonic() > run.deadline:
                 break
@@ -119,8 +120,9 @@ class _Turns:
     They share cards and caps, so which of them is first must be no accident of threads.
     """
 
-    def __init__(self, run: Run, pool: ThreadPoolExecutor, workers: int) -> None:
-        self._run, self._pool, self._workers = run, pool, workers
+    def __init__(self, run: Run, pool: ThreadPoolExecutor, workers: int, limits: breaker.Limits) -> None:
+        self._run, self._pool, self._workers, self._limits = run, pool, workers, limits
+        self._news, self._stopped = limits.declines, False
         self._lines: dict[str, deque[str]] = {}
         self._ready: deque[str] = deque()
         self._flying: dict[Future[str], str] = {}
@@ -132,7 +134,7 @@ class _Turns:
         tally: Counter[str] = Counter()
         try:
             while True:
-                in_time = time.monotonic() <= self._run.deadline
+                in_time = self._may_go_on(now)
                 if in_time and self._more and len(self._ready) < self._workers:
                     self._claim(now)
                 while in_time and self._ready and len(self._flying) < self._workers:
@@ -148,9 +150,19 @@ class _Turns:
                         self._ready.append(payer)
                     else:
                         del self._lines[payer]
-                    tally[future.result()] += 1
+                    state = future.result()
+                    tally[state] += 1
+                    self._news += self._limits.declines if state == "unknown" else 1
         finally:
             self._release()
+
+    def _may_go_on(self, now: datetime) -> bool:
+        """Whether charging is stopped for no reason, asked again whenever there is news for the breaker."""
+        if self._news >= self._limits.declines:
+            self._news = 0
+            account = self._run.gateway.account_id
+            self._stopped = breaker.judge(self._run.ledger, account, now, self._limits) is not None
+        return not self._stopped and time.monotonic() <= self._run.deadline
 
     def _claim(self, now: datetime) -> None:
         run = self._run

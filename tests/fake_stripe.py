@@ -54,10 +54,11 @@ class FakeStripe:
                 wanted = params.get("payment_intent")
                 chosen = [c for c in self.charges if wanted in (None, c["payment_intent"])]
                 return 200, {"object": "list", "data": chosen}
-            if parts[1] == "customers":
-                return 200, {"object": "customer", "id": parts[2]}
+            if parts[1] == "payment_methods":
+                return 200, {"object": "payment_method", "id": parts[2], "type": "card", "customer": "cus_1"}
             if parts[2] in self.intents:
-                return 200, dict(self.intents[parts[2]])
+                intent = self.intents[parts[2]]
+                return 200, {**intent, "customer": {"object": "customer", "id": intent["customer"]}}
         return 404, {"error": {"type": "invalid_request_error", "message": "no such object"}}
 
     def handle_post(self, path: str, key: str) -> tuple[int, dict[str, Any]]:

@@ -1,86 +1,18 @@
 """Plan, drain and mail against the sandbox, with customers and Stripe acting at the worst moment."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import select
 
+from tests.retry.shop import LEASE_SECONDS, Shop, passing_later
 from tinko_pipelines.app import App
 from tinko_pipelines.gateway.stripe_gateway import StripeGateway
-from tinko_pipelines.ledger.schema import attempt, message, recovery_case
-from tinko_pipelines.sandbox.client import SandboxClient
+from tinko_pipelines.ledger.schema import message
 from tinko_pipelines.sandbox.process import SandboxProcess
-from tinko_pipelines.settings import SANDBOX_KEY, load_settings
-
-LEASE_SECONDS = 1.0
-DAY = 86_400
-
-
-class Shop:
-    """One merchant: an App with its own state, and the hands of everybody else at Stripe."""
-
-    def __init__(self, base: str, state: Path, **settings: Any) -> None:
-        self.stripe = SandboxClient(base)
-        chosen = {
-            "clock": "sandbox",
-            "stripe_requests_per_second": 1000,
-            "drain_lease_seconds": LEASE_SECONDS,
-        }
-        self.app = App(load_settings(state=state, stripe_api_base=base, **{**chosen, **settings}))
-
-    def refresh(self) -> None:
-        self.app.ingest_changes()
-        self.app.plan()
-
-    def at(self, days: float) -> int:
-        return int(self.stripe.now().timestamp() + days * DAY)
-
-    def advance(self, delta: timedelta) -> datetime:
-        return self.stripe.advance_to(self.stripe.now() + delta)
-
-    def until_due(self, *debts: str) -> None:
-        last = max(self.case(debt)["due_at"] for debt in debts)
-        self.stripe.advance_to(last + timedelta(minutes=1))
-
-    def post(self, path: str, **params: Any) -> dict[str, Any]:
-        version = self.app.gateway.api_version
-        answer = self.app.gateway.post(path, params, f"test:{path}:{params}", version)
-        assert answer.ok, answer
-        return answer.body or {}
-
-    def cards(self, customer: str) -> list[str]:
-        listed = self.app.gateway.get(f"/v1/customers/{customer}/payment_methods").body or {}
-        return [str(card["id"]) for card in listed["data"]]
-
-    def rows(self, table: Any) -> list[dict[str, Any]]:
-        with self.app.ledger.read() as connection:
-            return [dict(row) for row in connection.execute(select(table)).mappings()]
-
-    def case(self, debt: str) -> dict[str, Any]:
-        (found,) = [row for row in self.rows(recovery_case) if row["debt_id"] == debt]
-        return found
-
-    def attempts(self, debt: str) -> list[dict[str, Any]]:
-        case = self.case(debt)["id"]
-        return sorted((row for row in self.rows(attempt) if row["case_id"] == case), key=lambda row: row["n"])
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    with SandboxProcess(tmp_path / "sandbox", seed=5, charges=1, history_days=1) as process:
-        made = Shop(process.base, tmp_path / "state")
-        yield made
-        made.app.ledger.close()
-
-
-def passing_later(shop: Shop, days: float = 0.5) -> list[list[Any]]:
-    """A card without funds now and with funds later."""
-    return [[0, "insufficient_funds"], [shop.at(days), None]]
+from tinko_pipelines.settings import SANDBOX_KEY
 
 
 def test_an_order_paid_by_a_second_intent_since_the_plan_is_not_charged(shop: Shop) -> None:
@@ -245,9 +177,13 @@ def test_a_refused_request_does_not_keep_the_next_card_waiting(shop: Shop) -> No
     made = shop.stripe.fixture("failed_invoice", code="insufficient_funds")
     debt = made["invoice"]
     shop.refresh()
-    shop.post(f"/v1/payment_methods/{made['payment_method']}/detach")
     shop.until_due(debt)
-    assert shop.app.drain(owner="test").called == 1
+
+    def detach(boundary: str) -> None:
+        if boundary == "before_http":
+            shop.post(f"/v1/payment_methods/{made['payment_method']}/detach")
+
+    assert shop.app.drain(owner="test", boundary=detach).called == 1
     (row,) = shop.attempts(debt)
     assert (row["state"], row["answer"], row["executed"]) == ("abandoned", "refused", False)
     assert "may not be used again" in row["detail"]

@@ -53,8 +53,7 @@ def retry(run: Run, case_id: str) -> str:
     clearance = preflight(run.gateway, case)
     run.boundary("after_preflight")
     if not clearance.go:
-        answer = "key_refused" if clearance.key_refused else "preflight"
-        outcome = Outcome("abandoned", answer, detail=clearance.reason)
+        outcome = Outcome("abandoned", clearance.answer, detail=clearance.reason)
         settle(run.ledger, row, outcome, now, ACTOR, close_as=clearance.close_as)
         if clearance.key_refused:
             breaker.trip_on_refused_key(run.ledger, row["account_id"], now, clearance.reason)

@@ -55,11 +55,11 @@ def gate(row: dict[str, Any], policy: Policy) -> Gate:
 
 def _refusal(row: dict[str, Any]) -> str | None:
     kind = row.get("debt_kind")
+    method = refused_method(row.get("payment_method_type"), row.get("card_country"))
     checks = (
         (kind not in ("invoice", "payment_intent"), "a charge without intent is not retried"),
         (row.get("payment_method_id") is None, "no payment method is left"),
-        (row.get("payment_method_type") not in RETRIED_METHODS, "only cards are retried"),
-        (row.get("card_country") == "IN", "cards issued in India need the customer"),
+        (method is not None, method),
         (
             kind == "invoice" and row.get("collection_method") != "charge_automatically",
             "the invoice is sent, not charged",
@@ -70,6 +70,13 @@ def _refusal(row: dict[str, Any]) -> str | None:
         ),
     )
     return next((reason for holds, reason in checks if holds), None)
+
+
+def refused_method(method_type: str | None, card_country: str | None) -> str | None:
+    """Why no method of this kind is ever charged without its owner; None when it may be."""
+    if method_type not in RETRIED_METHODS:
+        return "only cards are retried"
+    return "cards issued in India need the customer" if card_country == "IN" else None
 
 
 def too_old(row: dict[str, Any], now: Any, policy: Policy) -> bool:

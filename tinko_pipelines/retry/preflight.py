@@ -1,70 +1,117 @@
-"""Reading Stripe again before a call, and after one whose outcome is open. GET only, by stored ids only."""
+"""Reading Stripe again before a call, and after one whose outcome is open. GET only, by stored ids only.
 
-from dataclasses import dataclass
+A call that is made costs at most three reads, so that with its tag it needs five requests in all.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.gateway.records import Answer
+from tinko_pipelines.retry.gate import refused_method
 
 _GONE_SUBSCRIPTION = ("canceled", "incomplete_expired")
+_SUBSCRIPTION = "parent.subscription_details.subscription"
+_EXPANDED = {
+    "invoices": ["customer", "payments", _SUBSCRIPTION],
+    "payment_intents": ["customer", "latest_charge"],
+}
+_MOST_INTENTS = 5
+_PAGE = 100
+
+Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What Stripe shows of a debt now: `paid`, `dead` or `open`, or why it could not be read."""
+    """What Stripe shows of a debt now: `paid`, `dead` or `open`, or why it could not be read.
+
+    `charges` are those of the debt's own intents, oldest first.
+    """
 
     standing: str
     reason: str
-    charges: tuple[dict[str, Any], ...] = ()
+    charges: tuple[Object, ...] = ()
     status: str | None = None
-    amount_due_minor: int | None = None
-    stripe_retries: bool = False
-    customer_id: str | None = None
-    order_id: str | None = None
+    body: Object = field(default_factory=dict)
+    customer: Object | None = None
+    subscription: Object | None = None
+    intents: tuple[str, ...] = ()
+
+    @property
+    def customer_id(self) -> str | None:
+        """Whose debt it is."""
+        return self.customer["id"] if self.customer else None
+
+    @property
+    def paid_by(self) -> tuple[Object, ...]:
+        """The charges whose money has come and was not given back; more than one is one too many."""
+        return tuple(
+            charge
+            for charge in self.charges
+            if charge.get("status") == "succeeded" and not charge.get("refunded")
+        )
 
 
-def look(gateway: Gateway, case: dict[str, Any]) -> View:
-    """Read the debt's live object and its charges: at most three GETs."""
+def look(gateway: Gateway, case: Object) -> View:
+    """Read the debt's live object and every charge of its own intents."""
+    view = _debt(gateway, case)
+    return view if view.standing not in ("paid", "dead", "open") else _with_charges(gateway, view)
+
+
+def _debt(gateway: Gateway, case: Object) -> View:
+    """One GET: the object, and what hangs on it."""
     invoice = case["debt_kind"] == "invoice"
-    path = "invoices" if invoice else "payment_intents"
-    answer = gateway.get(f"/v1/{path}/{case['live_object_id']}")
+    kind = "invoices" if invoice else "payment_intents"
+    answer = gateway.get(f"/v1/{kind}/{case['live_object_id']}", {"expand": _EXPANDED[kind]})
     if not answer.ok:
         return _unread(answer)
     body = answer.body or {}
     status = str(body.get("status"))
-    intent = case["payment_intent_id"] if invoice else case["live_object_id"]
-    if invoice and not intent:
-        intent = _intent_of(gateway, case["live_object_id"])
-    charges: tuple[dict[str, Any], ...] = ()
-    if intent:
-        listed = gateway.get("/v1/charges", {"payment_intent": intent, "limit": 100})
-        if not listed.ok:
-            return _unread(listed)
-        data = (listed.body or {}).get("data") or []
-        charges = tuple(sorted(data, key=lambda charge: int(charge.get("created") or 0)))
     paid = status == ("paid" if invoice else "succeeded")
     dead = status in (("void", "uncollectible", "draft", "deleted") if invoice else ("canceled",))
-    standing = "paid" if paid else "dead" if dead else "open"
-    customer = body.get("customer")
+    details = (body.get("parent") or {}).get("subscription_details") or {}
+    newest = body.get("latest_charge")
     return View(
-        standing,
+        "paid" if paid else "dead" if dead else "open",
         f"{'invoice' if invoice else 'payment intent'} is {status}",
-        charges,
+        (newest,) if isinstance(newest, dict) else (),
         status,
-        body.get("amount_remaining") if invoice else body.get("amount"),
-        bool(invoice and body.get("next_payment_attempt")),
-        customer.get("id") if isinstance(customer, dict) else customer,
-        (body.get("metadata") or {}).get("order_id"),
+        body,
+        _whole(body.get("customer")),
+        _whole(details.get("subscription")),
+        _intents(case, body) if invoice else (str(case["live_object_id"]),),
     )
 
 
-def _intent_of(gateway: Gateway, invoice_id: str) -> str | None:
-    answer = gateway.get("/v1/invoice_payments", {"invoice": invoice_id, "limit": 10})
-    for entry in ((answer.body or {}).get("data") or []) if answer.ok else []:
-        intent = (entry.get("payment") or {}).get("payment_intent")
-        if intent:
-            return str(intent.get("id")) if isinstance(intent, dict) else str(intent)
-    return None
+def _whole(value: Any) -> Object | None:
+    return value if isinstance(value, dict) or value is None else {"id": value}
+
+
+def _intents(case: Object, invoice: Object) -> tuple[str, ...]:
+    """The intents that collect an invoice: the one known since the plan, and those of its payments."""
+    names = [case["payment_intent_id"]] if case["payment_intent_id"] else []
+    for entry in (invoice.get("payments") or {}).get("data") or ():
+        intent = _whole((entry.get("payment") or {}).get("payment_intent"))
+        if intent and intent["id"] not in names:
+            names.append(intent["id"])
+    return tuple(names[:_MOST_INTENTS])
+
+
+def _with_charges(gateway: Gateway, view: View) -> View:
+    found = list(view.charges)
+    for intent in view.intents:
+        listed = gateway.get("/v1/charges", {"payment_intent": intent, "limit": _PAGE})
+        if not listed.ok:
+            return _unread(listed)
+        found += (listed.body or {}).get("data") or ()
+    return replace(view, charges=_oldest_first(found))
+
+
+def _oldest_first(charges: Iterable[Object]) -> tuple[Object, ...]:
+    each = {charge.get("id"): charge for charge in charges}
+    return tuple(sorted(each.values(), key=lambda charge: int(charge.get("created") or 0)))
 
 
 def _unread(answer: Answer) -> View:
@@ -78,27 +125,104 @@ def _unread(answer: Answer) -> View:
 
 @dataclass(frozen=True, slots=True)
 class Clearance:
-    """Whether the call may go ahead; if not, which state the case takes (None: try again later) and why.
+    """Whether the call may go ahead; if not, which state the case takes (None: it stays open) and why.
 
-    `charges` are the newest ones of the customer and those of the debt, for the caps.
+    `answer` is what the attempt is given up with: `refused` leaves its turn to the plan's next one, `preflight`
+    has it looked at again soon. `charges` are the newest ones of the customer and those of the debt, for the caps.
     """
 
     go: bool
     close_as: str | None = None
     reason: str = ""
-    key_refused: bool = False
-    charges: tuple[dict[str, Any], ...] = ()
+    answer: str = "preflight"
+    charges: tuple[Object, ...] = ()
+    paid_by: tuple[Object, ...] = ()
+
+    @property
+    def key_refused(self) -> bool:
+        """Whether Stripe refuses the key: then nothing of this account can be read or done."""
+        return self.answer == "key_refused"
 
 
-def preflight(gateway: Gateway, case: dict[str, Any]) -> Clearance:
+def preflight(gateway: Gateway, case: Object) -> Clearance:
     """Everything that may have happened behind our back since the lake was read."""
-    view = look(gateway, case)
-    if view.standing == "paid":
-        return Clearance(False, "paid_elsewhere", view.reason)
-    if view.standing in ("dead", "gone"):
-        return Clearance(False, "cancelled" if view.standing == "dead" else "needs_human", view.reason)
+    view = _debt(gateway, case)
+    if view.standing in ("paid", "dead"):
+        # No call follows, so there is room to see whether it was paid more than once.
+        close_as = "paid_elsewhere" if view.standing == "paid" else "cancelled"
+        return Clearance(False, close_as, view.reason, paid_by=_with_charges(gateway, view).paid_by)
+    if view.standing == "gone":
+        return Clearance(False, "needs_human", view.reason)
     if view.standing != "open":
-        return Clearance(False, None, view.reason, view.standing == "key_refused")
+        return _not_read(view)
+    changed = _changed(case, view)
+    if changed is not None:
+        return changed
+    newest: tuple[Object, ...] = ()
+    more = False
+    if view.customer_id:
+        listed = gateway.get("/v1/charges", {"customer": view.customer_id, "limit": _PAGE})
+        if not listed.ok:
+            return _not_read(_unread(listed))
+        newest = tuple((listed.body or {}).get("data") or ())
+        more = bool((listed.body or {}).get("has_more"))
+    view = _with_own(gateway, case, view, newest, more)
+    if view.standing != "open":
+        return _not_read(view)
+    charges = (*view.charges, *newest)
+    return (
+        _settled_by_charge(view)
+        or _paid_otherwise(case, view, newest, more)
+        or _without_method(gateway, case, view)
+        or Clearance(True, charges=charges)
+    )
+
+
+def _not_read(view: View) -> Clearance:
+    return Clearance(
+        False, None, view.reason, "key_refused" if view.standing == "key_refused" else "preflight"
+    )
+
+
+def _changed(case: Object, view: View) -> Clearance | None:
+    """What the debt, its subscription and its customer alone tell against a call."""
+    body, subscription, customer = view.body, view.subscription or {}, view.customer or {}
+    owed = body.get("amount_remaining" if case["debt_kind"] == "invoice" else "amount")
+    if "livemode" in body and bool(body["livemode"]) != bool(case["livemode"]):
+        return Clearance(False, "needs_human", "the debt is of the other mode, live or test")
+    if view.status in ("processing", "requires_capture"):
+        return Clearance(False, "needs_human", view.reason)
+    if subscription.get("status") in _GONE_SUBSCRIPTION:
+        return Clearance(False, "cancelled", "subscription is cancelled")
+    if customer.get("deleted"):
+        return Clearance(False, "cancelled", "customer is deleted")
+    if (owed, body.get("currency", case["currency"])) != (case["amount_minor"], case["currency"]):
+        return Clearance(
+            False,
+            "needs_human",
+            f"owed is {owed} {body.get('currency')}, planned {case['amount_minor']} {case['currency']}",
+        )
+    if case["debt_kind"] == "invoice" and body.get("next_payment_attempt"):
+        return Clearance(False, None, "Stripe retries this invoice itself")
+    if body.get("collection_method") == "send_invoice":
+        return Clearance(False, None, "the invoice is sent, not charged", "refused")
+    return None
+
+
+def _with_own(gateway: Gateway, case: Object, view: View, newest: tuple[Object, ...], more: bool) -> View:
+    """The view with the debt's own charges, out of the customer's; listed by themselves where those hide some.
+
+    An intent shows its newest charge itself, and while it is open no older one of it can have been paid.
+    """
+    known = {charge.get("id") for charge in newest}
+    complete = not more or case["first_charge_id"] in known or case["debt_kind"] != "invoice"
+    if not view.customer_id or not complete:
+        return _with_charges(gateway, view)
+    own = [charge for charge in newest if charge.get("payment_intent") in view.intents]
+    return replace(view, charges=_oldest_first([*view.charges, *own]))
+
+
+def _settled_by_charge(view: View) -> Clearance | None:
     for charge in view.charges:
         if charge.get("disputed"):
             return Clearance(False, "cancelled", f"charge {charge.get('id')} is disputed")
@@ -106,65 +230,55 @@ def preflight(gateway: Gateway, case: dict[str, Any]) -> Clearance:
             return Clearance(False, "cancelled", f"charge {charge.get('id')} was refunded")
         if charge.get("status") == "pending":
             return Clearance(False, None, f"charge {charge.get('id')} is under way")
-    if view.status in ("processing", "requires_capture"):
-        return Clearance(False, "needs_human", view.reason)
-    if view.amount_due_minor != case["amount_minor"]:
-        return Clearance(
-            False, "needs_human", f"owed is {view.amount_due_minor}, planned {case['amount_minor']}"
-        )
-    if view.stripe_retries:
-        return Clearance(False, None, "Stripe retries this invoice itself")
-    return _who_pays(gateway, case, view)
+    return None
 
 
-def _who_pays(gateway: Gateway, case: dict[str, Any], view: View) -> Clearance:
-    customer_id = view.customer_id or case["customer_id"]
-    if case["subscription_id"]:
-        answer = gateway.get(f"/v1/subscriptions/{case['subscription_id']}")
-        gone = (answer.body or {}).get("status") in _GONE_SUBSCRIPTION
-        what = "subscription is cancelled"
-    else:
-        if not customer_id:
-            return Clearance(True, charges=view.charges)
-        answer = gateway.get(f"/v1/customers/{customer_id}")
-        gone = bool((answer.body or {}).get("deleted"))
-        what = "customer is deleted"
-    if answer.http_status == 404 or (answer.ok and gone):
-        return Clearance(False, "cancelled", what)
-    if not answer.ok:
-        unread = _unread(answer)
-        return Clearance(False, None, unread.reason, unread.standing == "key_refused")
-    if not customer_id:
-        return Clearance(True, charges=view.charges)
-    # Another debt of this customer may have been tried on the same card since the lake was read.
-    listed = gateway.get("/v1/charges", {"customer": customer_id, "limit": 100})
-    if not listed.ok:
-        unread = _unread(listed)
-        return Clearance(False, None, unread.reason, unread.standing == "key_refused")
-    charges = (*view.charges, *((listed.body or {}).get("data") or ()))
-    return _paid_otherwise(case, view, charges) or Clearance(True, charges=charges)
-
-
-def _paid_otherwise(
-    case: dict[str, Any], view: View, charges: tuple[dict[str, Any], ...]
-) -> Clearance | None:
+def _paid_otherwise(case: Object, view: View, charges: tuple[Object, ...], more: bool) -> Clearance | None:
     """A second intent that may have paid the same order; only two different order ids prove two orders.
 
     Whether such a charge was for an invoice cannot be told from it, so a person decides, or the next plan.
     """
     if case["debt_kind"] == "invoice":
         return None
+    failed_at = int(case["first_failed_at"].timestamp())
+    order = (view.body.get("metadata") or {}).get("order_id")
     for charge in charges:
         theirs = (charge.get("metadata") or {}).get("order_id")
         if (
             charge.get("payment_intent") == case["live_object_id"]
-            or int(charge.get("created") or 0) < int(case["first_failed_at"].timestamp())
+            or int(charge.get("created") or 0) < failed_at
             or (charge.get("amount"), charge.get("currency")) != (case["amount_minor"], case["currency"])
-            or (view.order_id and theirs and theirs != view.order_id)
+            or (order and theirs and theirs != order)
         ):
             continue
         if charge.get("status") == "succeeded":
             return Clearance(False, "needs_human", f"the customer paid as much by charge {charge.get('id')}")
         if charge.get("status") == "pending":
             return Clearance(False, None, f"charge {charge.get('id')} of as much is under way")
+    if more and all(int(charge.get("created") or 0) >= failed_at for charge in charges):
+        reason = (
+            f"more than {_PAGE} charges of the customer since: whether one paid this order cannot be told"
+        )
+        return Clearance(False, "needs_human", reason)
     return None
+
+
+def _without_method(gateway: Gateway, case: Object, view: View) -> Clearance | None:
+    """A method taken from the customer since the plan took its consent with it; a default is still his."""
+    name, customer = str(case["payment_method_id"] or ""), view.customer or {}
+    defaults = (
+        (customer.get("invoice_settings") or {}).get("default_payment_method"),
+        (view.subscription or {}).get("default_payment_method"),
+    )
+    if not name.startswith("pm_") or name in defaults or not view.customer_id:
+        return None
+    answer = gateway.get(f"/v1/payment_methods/{name}")
+    if answer.http_status == 404:
+        return Clearance(False, None, "the payment method is gone", "refused")
+    if not answer.ok:
+        return _not_read(_unread(answer))
+    method = answer.body or {}
+    if (_whole(method.get("customer")) or {}).get("id") != view.customer_id:
+        return Clearance(False, None, "the payment method is no longer the customer's", "refused")
+    refused = refused_method(method.get("type"), (method.get("card") or {}).get("country"))
+    return Clearance(False, None, refused, "refused") if refused else None

@@ -1,0 +1,36 @@
+"""A shop at a sandbox of its own, with a ledger of each kind."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.postgres import database
+from tests.retry.shop import Shop
+from tinko_pipelines.sandbox.process import SandboxProcess
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    """With SQLite."""
+    with SandboxProcess(tmp_path / "sandbox", seed=5, charges=1, history_days=1) as process:
+        made = Shop(process.base, tmp_path / "state")
+        yield made
+        made.app.ledger.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared_shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """With each database, for all tests of a module."""
+    folder = tmp_path_factory.mktemp("shop")
+    with SandboxProcess(folder / "sandbox", seed=5, charges=1, history_days=1) as process:
+        if request.param == "sqlite":
+            made = Shop(process.base, folder / "state")
+            yield made
+            made.app.ledger.close()
+            return
+        with database(request.getfixturevalue("postgres_url"), f"t{uuid.uuid4().hex}") as url:
+            made = Shop(process.base, folder / "state", ledger_url=url)
+            yield made
+            made.app.ledger.close()

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test ui clean
+.PHONY: setup demo test ui bench clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+bench: setup
+	$(BIN)/python -m benchmarks.drain.throughput
+	$(BIN)/python -m benchmarks.drain.claims
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

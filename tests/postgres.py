@@ -19,7 +19,7 @@ def _programs() -> Path | None:
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
+def postgres_server(settings: str = "-c fsync=off -c shared_buffers=32MB") -> Iterator[str]:
     """The URL of a fresh cluster's `postgres` database, without a driver; the cluster ends with the block."""
     programs = _programs()
     if programs is None:
@@ -37,7 +37,7 @@ def postgres_server() -> Iterator[str]:
         port = probe.getsockname()[1]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/tmp"}
     control = [*prefix, str(programs / "pg_ctl"), "-D", str(data)]
-    options = f"-p {port} -h 127.0.0.1 -k {data} -c fsync=off -c shared_buffers=32MB -c max_connections=60"
+    options = f"-p {port} -h 127.0.0.1 -k {data} -c max_connections=60 {settings}"
     try:
         subprocess.run(
             [

@@ -6,11 +6,23 @@ What is read and written in a transaction is the business of the other modules.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Interval,
+    Table,
+    create_engine,
+    event,
+    func,
+    literal,
+    make_url,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from tinko_pipelines.errors import StoreError
@@ -76,6 +88,13 @@ class Ledger:
             return moment.astimezone(UTC)
         value = connection.execute(text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now') || '000Z'")).scalar_one()
         return datetime.strptime(value, TEXT_FORMAT).replace(tzinfo=UTC)
+
+    def database_moment(self, later_seconds: float = 0.0) -> ColumnElement[Any]:
+        """The same clock, so much later, as an expression for a statement."""
+        if self.dialect == "postgresql":
+            return func.clock_timestamp() + literal(timedelta(seconds=later_seconds), Interval())
+        offset = f"{later_seconds:+.3f} seconds"
+        return func.strftime("%Y-%m-%dT%H:%M:%f", "now", offset).concat("000Z")
 
     def migrate(self) -> None:
         """Bring the schema to this version's; refuses a ledger made by another one."""

@@ -68,6 +68,9 @@ class Shop:
     def at(self, days: float) -> int:
         return int(self.stripe.now().timestamp() + days * DAY)
 
+    def advance_hours(self, hours: float) -> datetime:
+        return self.advance(timedelta(hours=hours))
+
     def advance(self, delta: timedelta) -> datetime:
         return self.stripe.advance_to(self.stripe.now() + delta)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, exists, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, exists, literal, or_, select, tuple_
 
 from tinko_pipelines.ledger.schema import BLOCKING, attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger
@@ -21,6 +21,17 @@ class Claim:
     case_id: str
     due_at: datetime
     payer: str
+
+
+def not_blocked() -> ColumnElement[bool]:
+    """That no attempt of the case is unresolved or has won."""
+    return ~exists().where(attempt.c.case_id == recovery_case.c.id, attempt.c.state.in_(BLOCKING))
+
+
+def unclaimed(ledger: Ledger) -> ColumnElement[bool]:
+    """That nobody holds the case."""
+    until = recovery_case.c.claimed_until
+    return or_(until.is_(None), until <= ledger.database_moment())
 
 
 def claim_due(
@@ -40,8 +51,6 @@ def claim_due(
     With `after`, only those behind it, so that a worker never walks over what was claimed before.
     """
     case = recovery_case.c
-    free = or_(case.claimed_until.is_(None), case.claimed_until <= ledger.database_moment())
-    blocked = exists().where(attempt.c.case_id == case.id, attempt.c.state.in_(BLOCKING))
     due = (
         select(case.id)
         .where(
@@ -49,8 +58,8 @@ def claim_due(
             case.account_id == account_id,
             case.livemode == livemode,
             case.due_at <= now,
-            free,
-            ~blocked,
+            unclaimed(ledger),
+            not_blocked(),
         )
         .order_by(case.due_at, case.id)
         .limit(limit)

@@ -3,12 +3,15 @@
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Table, func, literal, select
 
+from tinko_pipelines.ledger import claims
 from tinko_pipelines.ledger.control import charging_allowed, mailing_allowed
-from tinko_pipelines.ledger.schema import BLOCKING, attempt, message, recovery_case, webhook_event
+from tinko_pipelines.ledger.schema import message, recovery_case, webhook_event
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.janitor import waiting
+
+COUNTED_MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,30 +29,29 @@ class DueSummary:
 
 
 def anything_due(ledger: Ledger, now: datetime, account_id: str, livemode: bool | None = None) -> DueSummary:
-    """Count what a drain or a mail run for the account would find to do at `now`; nothing that is paused."""
+    """Count what a drain or a mail run for the account would find to do at `now`; nothing that is paused.
+
+    Each count ends at `COUNTED_MOST`: with very much to do, a tick need not know how much.
+    """
     janitor = len(waiting(ledger, now, account_id, livemode))
-    blocked = select(attempt.c.case_id).where(attempt.c.state.in_(BLOCKING))
-    count = select(func.count())
+    case = recovery_case.c
+    open_cases = (case.state == "open") & _of(recovery_case, account_id, livemode) & claims.not_blocked()
+    scheduled = (message.c.state == "scheduled") & (message.c.due_at <= now)
     with ledger.read() as connection:
         charging = charging_allowed(connection, account_id, now)
         mailing = mailing_allowed(connection, account_id)
-        open_cases = (recovery_case.c.state == "open") & _of(recovery_case, account_id, livemode)
-        free = recovery_case.c.id.not_in(blocked)
-        retries = connection.execute(
-            count.select_from(recovery_case).where(open_cases, recovery_case.c.due_at <= now, free)
-        ).scalar_one()
-        marked = connection.execute(
-            count.select_from(recovery_case).where(open_cases, recovery_case.c.look_after <= now, free)
-        ).scalar_one()
-        unread = connection.execute(
-            count.select_from(webhook_event).where(webhook_event.c.processed_at.is_(None))
-        ).scalar_one()
-        messages = connection.execute(
-            count.select_from(message).where(
-                message.c.state == "scheduled", message.c.due_at <= now, _of(message, account_id, livemode)
-            )
-        ).scalar_one()
+        retries = _count(
+            connection, recovery_case, open_cases & (case.due_at <= now) & claims.unclaimed(ledger)
+        )
+        marked = _count(connection, recovery_case, open_cases & (case.look_after <= now))
+        unread = _count(connection, webhook_event, webhook_event.c.processed_at.is_(None))
+        messages = _count(connection, message, scheduled & _of(message, account_id, livemode))
     return DueSummary(retries if charging else 0, janitor, marked + unread, messages if mailing else 0)
+
+
+def _count(connection: Connection, table: Table, condition: ColumnElement[bool]) -> int:
+    some = select(literal(1)).select_from(table).where(condition).limit(COUNTED_MOST).subquery()
+    return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 
 
 def _of(table: Table, account_id: str, livemode: bool | None) -> ColumnElement[bool]:

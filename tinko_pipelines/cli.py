@@ -4,20 +4,16 @@ With `--json` the last line printed is one JSON object. A mistake of the user's 
 error and an exit code that is not 0; a traceback means a bug of ours.
 """
 
-import json
 import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from tinko_pipelines.app import App
+from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, where
 from tinko_pipelines.errors import ChecksFailedError, InputError, TinkoError
 from tinko_pipelines.settings import load_settings
 from tinko_pipelines.terminal import counting, show_demo, show_rows
@@ -28,41 +24,6 @@ cli = typer.Typer(
     help="Recover failed card payments.",
     pretty_exceptions_enable=False,
 )
-out = Console()
-err = Console(stderr=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
-
-
-def _app() -> App:
-    return App(load_settings())
-
-
-def _plain(value: Any) -> Any:
-    """`value` as JSON types: dataclasses to objects, times to ISO text."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {key: _plain(item) for key, item in asdict(value).items()}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
-
-
-def _show(value: Any, as_json: bool) -> None:
-    """Print a result for a person, or as one line of JSON."""
-    plain = _plain(value)
-    if as_json or not isinstance(plain, dict):
-        typer.echo(json.dumps(plain, ensure_ascii=False))
-        return
-    table = Table(show_header=False, box=None)
-    for key, item in plain.items():
-        table.add_row(
-            key, json.dumps(item, ensure_ascii=False) if isinstance(item, dict | list) else str(item)
-        )
-    out.print(table)
 
 
 @cli.command()
@@ -87,7 +48,7 @@ def demo(
 
     result = run_demo(load_settings(), charges=charges, days=days, seed=seed, console=err)
     if as_json:
-        _show(result.as_json(), as_json)
+        show(result.as_json(), as_json)
         return
     show_demo(result, out)
 
@@ -107,7 +68,7 @@ def sandbox(
     base = process.start()
     try:
         if as_json:
-            _show({"base": base, "pid": process.pid}, as_json)
+            show({"base": base, "pid": process.pid}, as_json)
         else:
             typer.echo(f"ready {base}\nIn another terminal:")
             typer.echo(f"  export TINKO_STRIPE_API_BASE={base} TINKO_CLOCK=sandbox")
@@ -128,7 +89,7 @@ def ingest(
     as_json: AsJson = False,
 ) -> None:
     """Read objects from Stripe into the lake; print the rows written."""
-    app = _app()
+    app = application()
     if changes and (objects or since or until):
         raise InputError("--changes goes by itself: it knows what to read")
     with counting(err) as progress:
@@ -143,28 +104,28 @@ def ingest(
     rows = {name: result.written for name, result in results.items()}
     if as_json:
         totals = {name: {**result.counts(), "written": result.written} for name, result in results.items()}
-        _show({"written": sum(rows.values()), "objects": totals}, as_json)
+        show({"written": sum(rows.values()), "objects": totals}, as_json)
     else:
-        _show({**rows, "written": sum(rows.values())}, as_json)
+        show({**rows, "written": sum(rows.values())}, as_json)
 
 
 @cli.command()
 def plan(as_json: AsJson = False) -> None:
     """Find the failed payments in the lake, classify them, open and replan cases; charges nothing."""
     with err.status("Finding, classifying and planning"):
-        found = _app().plan()
-    _show(found.counts(), as_json)
+        found = application().plan()
+    show(found.counts(), as_json)
 
 
 @cli.command()
 def report(as_json: AsJson = False) -> None:
     """Build and test the marts, publish the snapshot, write the HTML report."""
-    app = _app()
+    app = application()
     with err.status("Building marts, snapshot and report"):
         path = app.report()
         found = app.summary()
     core = ("failed_count", "recovered_count", "recovery_rate_count", "by_currency", "attempts", "messages")
-    _show(
+    show(
         {**{name: found[name] for name in core}, "snapshot": app.settings.snapshot_path, "report_path": path},
         as_json,
     )
@@ -177,11 +138,11 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Ask the published snapshot."""
-    found = _app().query(sql, max_rows)
+    found = application().query(sql, max_rows)
     if found.truncated:
         err.print(f"only the first {len(found.rows)} rows: ask for more with --max-rows", highlight=False)
     if as_json:
-        _show({"columns": found.columns, "rows": found.rows, "truncated": found.truncated}, as_json)
+        show({"columns": found.columns, "rows": found.rows, "truncated": found.truncated}, as_json)
         return
     show_rows(found.columns, found.rows)
 
@@ -191,12 +152,12 @@ def doctor(as_json: AsJson = False) -> None:
     """Check key, mode, rights, database and mail server, and say what is missing."""
     from tinko_pipelines.doctor import diagnose
 
-    app = _app()
+    app = application()
     with err.status("Looking at key, rights, ledger and mail"):
         findings = diagnose(app.settings, gateway_factory=lambda: app.gateway)
     failed = sum(finding.ok is False for finding in findings)
     if as_json:
-        _show({"ok": failed == 0, "findings": findings}, as_json)
+        show({"ok": failed == 0, "findings": findings}, as_json)
     else:
         for finding in findings:
             mark = {True: "ok  ", False: "FAIL", None: "note"}[finding.ok]
@@ -218,7 +179,7 @@ def classify(
     network_advice_code, outcome_type, outcome_reason, failure_code, payment_method_type.
     """
     del as_json
-    for line in _app().classify_lines(sys.stdin):
+    for line in application().classify_lines(sys.stdin):
         typer.echo(line)
 
 
@@ -227,31 +188,31 @@ def drain(as_json: AsJson = False) -> None:
     """Do every retry that is due, and settle what is unsettled."""
     from tinko_pipelines.retry.boundary import killer_from
 
-    app = _app()
+    app = application()
     with err.status("Retrying what is due"):
         result = app.drain(owner=f"cli:{os.getpid()}", boundary=killer_from(os.environ.get("TINKO_KILL_AT")))
-    _show({"dry_run": not app.settings.charges_for_real, **result.counts()}, as_json)
+    show({"dry_run": not app.settings.charges_for_real, **result.counts()}, as_json)
 
 
 @cli.command()
 def mail(as_json: AsJson = False) -> None:
     """Send every recovery mail that is due."""
-    app = _app()
+    app = application()
     with err.status("Sending what is due"):
         result = app.send_mail(owner=f"cli:{os.getpid()}")
-    _show({"dry_run": not app.settings.mails_for_real, **result.counts()}, as_json)
+    show({"dry_run": not app.settings.mails_for_real, **result.counts()}, as_json)
 
 
 @cli.command()
 def check(as_json: AsJson = False) -> None:
     """Run every invariant over ledger and lake; exit code 6 when one is broken."""
-    app = _app()
-    _needs_ledger(app)
+    app = application()
+    needs_ledger(app)
     with err.status("Checking every invariant"):
         results = app.check()
     broken = [result for result in results if result.rows]
     if as_json:
-        _show({"ok": not broken, "invariants": len(results), "broken": broken}, as_json)
+        show({"ok": not broken, "invariants": len(results), "broken": broken}, as_json)
     else:
         for result in results:
             typer.echo(
@@ -264,20 +225,6 @@ def check(as_json: AsJson = False) -> None:
         )
 
 
-def _needs_ledger(app: App) -> None:
-    """A command about a ledger that is not there is a command in the wrong folder."""
-    path = app.settings.state / "ledger.db"
-    if app.settings.ledger_url is None and not path.exists():
-        raise InputError(f"there is no ledger at {path}: change to the project's folder, or set TINKO_STATE")
-
-
-def where(url: str) -> str:
-    """A database URL without its password."""
-    from sqlalchemy.engine import make_url
-
-    return make_url(url).render_as_string(hide_password=True)
-
-
 def _utc(moment: datetime | None) -> datetime | None:
     """A moment from the command line; without an offset it is UTC."""
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -288,8 +235,8 @@ def _switch(enabled: bool, account: str | None, reason: str, as_json: bool) -> N
     from tinko_pipelines.ledger.control import pause as pause_charging
     from tinko_pipelines.ledger.control import resume as resume_charging
 
-    app = _app()
-    _needs_ledger(app)
+    app = application()
+    needs_ledger(app)
     known = {app.settings.stripe_account, *accounts(app.ledger)}
     if account is not None and account not in known:
         raise InputError(f"there is no account {account!r}; known are {', '.join(sorted(known))}")
@@ -303,7 +250,7 @@ def _switch(enabled: bool, account: str | None, reason: str, as_json: bool) -> N
         at=app.clock.now(),
     )
     switched = {"charging_enabled": enabled, "mailing_enabled": enabled}
-    _show({"scope": scope, **switched, "reason": reason, "ledger": where(app.settings.ledger)}, as_json)
+    show({"scope": scope, **switched, "reason": reason, "ledger": where(app.settings.ledger)}, as_json)
 
 
 @cli.command()

@@ -1,0 +1,66 @@
+"""What all commands share: the application of the environment, and printing a result for a person or as JSON."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tinko_pipelines.app import App
+from tinko_pipelines.errors import InputError
+from tinko_pipelines.settings import load_settings
+
+out = Console()
+err = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+
+
+def application() -> App:
+    """The use cases, for the environment of this process."""
+    return App(load_settings())
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON types: dataclasses to objects, times to ISO text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: plain(item) for key, item in asdict(value).items()}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def show(value: Any, as_json: bool) -> None:
+    """Print a result for a person, or as one line of JSON."""
+    found = plain(value)
+    if as_json or not isinstance(found, dict):
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    table = Table(show_header=False, box=None)
+    for key, item in found.items():
+        table.add_row(
+            key, json.dumps(item, ensure_ascii=False) if isinstance(item, dict | list) else str(item)
+        )
+    out.print(table)
+
+
+def needs_ledger(app: App) -> None:
+    """A command about a ledger that is not there is a command in the wrong folder."""
+    path = app.settings.state / "ledger.db"
+    if app.settings.ledger_url is None and not path.exists():
+        raise InputError(f"there is no ledger at {path}: change to the project's folder, or set TINKO_STATE")
+
+
+def where(url: str) -> str:
+    """A database URL without its password."""
+    from sqlalchemy.engine import make_url
+
+    return make_url(url).render_as_string(hide_password=True)

@@ -235,9 +235,12 @@ class App:
         self, *, owner: str, boundary: Callable[[str], None] | None = None, max_seconds: float | None = None
     ) -> DrainResult:
         """Do all that is due: webhook inbox, unsettled attempts, retries."""
+        from tinko_pipelines.ledger import limits
         from tinko_pipelines.retry.breaker import Limits
         from tinko_pipelines.retry.drain import drain
 
+        if self.settings.charges_for_real:
+            limits.synchronise(self.ledger, limits.Limits.from_settings(self.settings))
         return drain(
             self.ledger,
             self.gateway,

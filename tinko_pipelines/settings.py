@@ -84,6 +84,16 @@ class Settings(BaseSettings):
     enrol_max_age_days: int = Field(30, ge=1, le=365, description="Older failures are not taken up.")
     card_attempts_30d: int = Field(8, ge=1, le=20, description="Most attempts on one card in 30 days.")
     card_attempts_24h: int = Field(1, ge=1, le=10, description="Most attempts on one card in 24 hours.")
+    customer_attempts_24h: int = Field(
+        2, ge=1, le=10, description="Most attempts on one customer's cards in 24 hours."
+    )
+    account_attempts_24h: int = Field(
+        0, ge=0, description="Most attempts of ours in 24 hours over the whole account; 0 sets no limit."
+    )
+    amount_ceilings: str = Field(
+        "",
+        description="Most we try to collect in 24 hours by currency, in minor units: `usd=5000000,eur=4000000`. None if unset.",
+    )
     ingest_since_days: int = Field(90, ge=1, le=3650, description="How far back a first ingest reaches.")
     mail_transport: Literal["file", "smtp"] = Field("file", description="Where mails go.")
     smtp_url: SecretStr | None = Field(

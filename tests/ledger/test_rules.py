@@ -11,7 +11,7 @@ from sqlalchemy.exc import DatabaseError
 
 from tests.fake_stripe import NOW, failed_row, failed_table
 from tinko_pipelines.errors import StoreError
-from tinko_pipelines.ledger import attempts
+from tinko_pipelines.ledger import attempts, caps
 from tinko_pipelines.ledger.control import pause, resume
 from tinko_pipelines.ledger.export import export
 from tinko_pipelines.ledger.schema import attempt, case_event, metadata, network_attempt, recovery_case
@@ -85,8 +85,8 @@ def test_cap_refuses_an_attempt_and_names_the_free_time(ledger: Ledger) -> None:
             )
         )  # fmt: skip
         case = dict(connection.execute(select(recovery_case)).mappings().one())
-        reached = attempts.cap_reached(connection, case, NOW)
-        assert reached == ("tinko_card_24h", "fp_pi_1", at + timedelta(hours=24))
+        reached = caps.reached(connection, case, NOW)
+        assert reached == caps.Refusal("tinko_card_24h", "fp_pi_1", at + timedelta(hours=24))
     with pytest.raises(DatabaseError, match="cap reached"), ledger.write() as connection:
         _prepare(ledger, connection, case)
 

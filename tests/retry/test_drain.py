@@ -144,8 +144,9 @@ def test_a_try_on_the_same_card_that_only_stripe_knows_counts(ledger: Ledger) ->
     assert run(ledger, fake, 8).called == 0
     assert not [path for path in fake.posts if path.endswith("/confirm")]
     assert [row["answer"] for row in rows(ledger, attempt)] == ["cap"]
-    assert run(ledger, fake, 8.1).refused == 1
-    assert {row["rule"] for row in rows(ledger, cap_refusal)} == {"tinko_card_24h"}
+    (refusal,) = rows(ledger, cap_refusal)
+    assert refusal["rule"] == "tinko_card_24h"
+    assert rows(ledger, recovery_case)[0]["due_at"] == refusal["free_at"]
     assert run(ledger, fake, 9).succeeded == 1
 
 

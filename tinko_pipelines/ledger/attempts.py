@@ -5,10 +5,10 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 
 from tinko_pipelines.ledger import ids
-from tinko_pipelines.ledger.schema import UNRESOLVED, attempt, cap_rule, network_attempt
+from tinko_pipelines.ledger.schema import UNRESOLVED, attempt
 from tinko_pipelines.ledger.store import Ledger
 
 
@@ -87,61 +87,3 @@ def claim(
     ).mappings()
     row = found.first()
     return dict(row) if row is not None else None
-
-
-def lock_card(ledger: Ledger, connection: Connection, fingerprint: str | None) -> None:
-    """Let one transaction at a time count and use up a card's caps; SQLite has one writer anyway."""
-    if fingerprint and ledger.dialect == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:card))"), {"card": fingerprint})
-
-
-def cap_reached(
-    connection: Connection, case: dict[str, Any], at: datetime, *, besides: str | None = None
-) -> tuple[str, str, datetime] | None:
-    """The rule that forbids an attempt now, its subject and when it lets one through; None when free.
-
-    The attempt `besides`, which is to be made, does not count against itself.
-    """
-    card = case["card_fingerprint"]
-    if not card:
-        return None
-    worst: tuple[str, str, datetime] | None = None
-    for rule in connection.execute(select(cap_rule)).mappings():
-        current = rule["valid_from"] <= at and (rule["valid_until"] is None or rule["valid_until"] > at)
-        if (
-            not current
-            or rule["network"] not in ("any", case["card_brand"])
-            or rule["keyed_by"] == "customer"
-        ):
-            continue
-        window = timedelta(hours=rule["window_hours"])
-        times = _counted(connection, case, at - window, rule["keyed_by"] == "fingerprint_amount", besides)
-        if len(times) < rule["max_attempts"]:
-            continue
-        free_at = times[len(times) - rule["max_attempts"]] + window
-        if worst is None or free_at > worst[2]:
-            worst = (rule["rule"], card, free_at)
-    return worst
-
-
-def _counted(
-    connection: Connection, case: dict[str, Any], after: datetime, by_amount: bool, besides: str | None
-) -> list[datetime]:
-    seen = select(network_attempt.c.at).where(
-        network_attempt.c.account_id == case["account_id"],
-        network_attempt.c.card_fingerprint == case["card_fingerprint"],
-        network_attempt.c.declined,
-        network_attempt.c.at > after,
-    )
-    ours = select(attempt.c.prepared_at).where(
-        attempt.c.account_id == case["account_id"],
-        attempt.c.card_fingerprint == case["card_fingerprint"],
-        attempt.c.state.in_(UNRESOLVED),
-        attempt.c.prepared_at > after,
-        attempt.c.id != (besides or ""),
-    )
-    if by_amount:
-        amount, currency = case["amount_minor"], case["currency"]
-        seen = seen.where(network_attempt.c.amount_minor == amount, network_attempt.c.currency == currency)
-        ours = ours.where(attempt.c.amount_minor == amount, attempt.c.currency == currency)
-    return sorted([*connection.execute(seen).scalars(), *connection.execute(ours).scalars()])

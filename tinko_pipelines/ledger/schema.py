@@ -24,6 +24,8 @@ metadata = MetaData()
 BLOCKING = ("prepared", "calling", "processing", "requires_action", "unknown", "succeeded")
 """While an attempt is in one of these, no other attempt of its case can even be prepared."""
 UNRESOLVED = BLOCKING[:-1]
+SPENT = BLOCKING[1:]
+"""What may have taken money, or still may: the states an amount ceiling counts."""
 ATTEMPT_STATES = (*BLOCKING, "declined", "abandoned")
 OPEN_CASE_STATES = ("detected", "planned", "open")
 CASE_STATES = (
@@ -169,9 +171,36 @@ Index(
     postgresql_where=text(one_of("state", BLOCKING)),
 )
 Index("attempt_state_poll", attempt.c.state, attempt.c.next_poll_at)
-Index("attempt_card", attempt.c.card_fingerprint)
-Index("attempt_customer", attempt.c.customer_id)
-Index("attempt_called", attempt.c.account_id, attempt.c.called_at)
+Index(
+    "attempt_open_card",
+    attempt.c.account_id,
+    attempt.c.card_fingerprint,
+    sqlite_where=text(one_of("state", UNRESOLVED)),
+    postgresql_where=text(one_of("state", UNRESOLVED)),
+)
+Index(
+    "attempt_open_customer",
+    attempt.c.account_id,
+    attempt.c.customer_id,
+    sqlite_where=text(one_of("state", UNRESOLVED)),
+    postgresql_where=text(one_of("state", UNRESOLVED)),
+)
+Index(
+    "attempt_prepared",
+    attempt.c.account_id,
+    attempt.c.prepared_at,
+    sqlite_where=text("state <> 'abandoned'"),
+    postgresql_where=text("state <> 'abandoned'"),
+)
+Index(
+    "attempt_spent",
+    attempt.c.account_id,
+    attempt.c.currency,
+    attempt.c.called_at,
+    attempt.c.amount_minor,
+    sqlite_where=text(one_of("state", SPENT)),
+    postgresql_where=text(one_of("state", SPENT)),
+)
 
 message = Table(
     "message",
@@ -248,21 +277,38 @@ network_attempt = Table(
     Column("declined", Boolean, nullable=False),
     Column("ours", Boolean, nullable=False),
 )
-Index("network_attempt_card", network_attempt.c.card_fingerprint, network_attempt.c.at)
-Index("network_attempt_customer", network_attempt.c.customer_id, network_attempt.c.at)
+Index(
+    "network_attempt_card",
+    network_attempt.c.account_id,
+    network_attempt.c.card_fingerprint,
+    network_attempt.c.at,
+    sqlite_where=text("declined"),
+    postgresql_where=text("declined"),
+)
+Index(
+    "network_attempt_customer",
+    network_attempt.c.account_id,
+    network_attempt.c.customer_id,
+    network_attempt.c.at,
+    sqlite_where=text("declined"),
+    postgresql_where=text("declined"),
+)
 
 cap_rule = Table(
     "cap_rule",
     metadata,
     Column("rule", Text, primary_key=True),
+    Column("valid_from", UtcDateTime, primary_key=True),
+    Column("valid_until", UtcDateTime),
     Column("network", Text, nullable=False),
     Column("keyed_by", Text, nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("window_hours", Integer, nullable=False),
-    Column("valid_from", UtcDateTime, nullable=False),
-    Column("valid_until", UtcDateTime),
+    Column("excess_fee_minor", BigInteger),
+    *_text("fee_currency"),
     CheckConstraint(one_of("keyed_by", CAP_KEYS), name="cap_keyed_by"),
     CheckConstraint("max_attempts >= 0 AND window_hours > 0", name="cap_bounds"),
+    CheckConstraint("(excess_fee_minor IS NULL) = (fee_currency IS NULL)", name="cap_fee"),
 )
 
 amount_ceiling = Table(

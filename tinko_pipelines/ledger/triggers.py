@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from tinko_pipelines.ledger.schema import UNRESOLVED, one_of
+from tinko_pipelines.ledger.cap_sql import CALLED, LOCK_ATTEMPT, LOCK_FUNCTIONS, amount_ceiling, attempt_caps
+from tinko_pipelines.ledger.schema import one_of
 
 ATTEMPT_MOVES: dict[str, tuple[str, ...]] = {
     "prepared": ("calling", "abandoned"),
@@ -23,13 +24,18 @@ CASE_MOVES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Refuse `event` on `table` with `message` when `condition` (over OLD and NEW) holds."""
+    """Refuse `event` on `table` with `message` when `condition` (over OLD and NEW) holds.
+
+    It is looked at only where `when` holds; PostgreSQL executes `lock` first.
+    """
 
     name: str
     table: str
     event: str
     condition: str
     message: str
+    when: str = ""
+    lock: str = ""
 
 
 def _illegal(moves: dict[str, tuple[str, ...]]) -> str:
@@ -39,31 +45,8 @@ def _illegal(moves: dict[str, tuple[str, ...]]) -> str:
     return f"NEW.state <> OLD.state AND NOT ({legal})"
 
 
-def _caps(cutoff: str) -> str:
-    same_card = "{t}.card_fingerprint = NEW.card_fingerprint AND {t}.account_id = NEW.account_id"
-    same_key = (
-        same_card + " AND (r.keyed_by = 'fingerprint' OR ({t}.amount_minor = NEW.amount_minor"
-        " AND {t}.currency = NEW.currency))"
-    )
-    return (
-        "NEW.card_fingerprint IS NOT NULL AND EXISTS (SELECT 1 FROM cap_rule r"
-        " WHERE (r.network = 'any' OR r.network = NEW.card_brand) AND r.keyed_by <> 'customer'"
-        " AND r.valid_from <= NEW.prepared_at"
-        " AND (r.valid_until IS NULL OR r.valid_until > NEW.prepared_at) AND r.max_attempts <="
-        f" (SELECT count(*) FROM network_attempt w WHERE {same_key.format(t='w')}"
-        f" AND w.declined AND w.at > {cutoff})"
-        f" + (SELECT count(*) FROM attempt a WHERE {same_key.format(t='a')}"
-        f" AND {one_of('a.state', UNRESOLVED)} AND a.prepared_at > {cutoff}))"
-    )
-
-
 def rules(dialect: str) -> list[Rule]:
     """Every rule, with the date arithmetic of `dialect` ('sqlite' or 'postgresql')."""
-    cutoff = (
-        "strftime('%Y-%m-%dT%H:%M:%f', NEW.prepared_at, '-' || r.window_hours || ' hours') || '000Z'"
-        if dialect == "sqlite"
-        else "NEW.prepared_at - make_interval(hours => r.window_hours)"
-    )
     paused = "EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', NEW.account_id) AND NOT c.{flag})"
     charging_off = (
         "NEW.state = 'calling' AND EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', NEW.account_id)"
@@ -80,7 +63,10 @@ def rules(dialect: str) -> list[Rule]:
         "NEW.params <> OLD.params OR NEW.params_sha256 <> OLD.params_sha256 OR NEW.fence < OLD.fence"
         " OR NEW.idempotency_key <> OLD.idempotency_key OR NEW.object_id <> OLD.object_id"
         " OR NEW.operation <> OLD.operation OR NEW.api_version <> OLD.api_version"
-        " OR NEW.case_id <> OLD.case_id OR NEW.n <> OLD.n"
+        " OR NEW.case_id <> OLD.case_id OR NEW.n <> OLD.n OR NEW.account_id <> OLD.account_id"
+        " OR NEW.amount_minor <> OLD.amount_minor OR NEW.currency <> OLD.currency"
+        " OR coalesce(NEW.card_fingerprint, '') <> coalesce(OLD.card_fingerprint, '')"
+        " OR coalesce(NEW.customer_id, '') <> coalesce(OLD.customer_id, '')"
     )
     born = "NEW.state <> 'prepared'"
     return [
@@ -89,7 +75,32 @@ def rules(dialect: str) -> list[Rule]:
         Rule("attempt_frozen", "attempt", "UPDATE", frozen, "what an attempt sends is frozen"),
         Rule("attempt_kept", "attempt", "DELETE", "1 = 1", "an attempt is never deleted"),
         Rule("attempt_switch", "attempt", "UPDATE", charging_off, "charging is paused"),
-        Rule("attempt_caps", "attempt", "INSERT", _caps(cutoff), "attempt cap reached"),
+        Rule(
+            "attempt_caps",
+            "attempt",
+            "INSERT",
+            attempt_caps(dialect, "NEW.prepared_at"),
+            "attempt cap reached",
+            lock=LOCK_ATTEMPT,
+        ),
+        Rule(
+            "attempt_caps_at_call",
+            "attempt",
+            "UPDATE",
+            attempt_caps(dialect, "NEW.called_at"),
+            "attempt cap reached",
+            CALLED,
+            LOCK_ATTEMPT,
+        ),
+        Rule(
+            "attempt_ceiling",
+            "attempt",
+            "UPDATE",
+            amount_ceiling(dialect),
+            "amount ceiling reached",
+            CALLED,
+            LOCK_ATTEMPT,
+        ),
         Rule("case_moves", "recovery_case", "UPDATE", _illegal(CASE_MOVES), "illegal case transition"),
         Rule("case_kept", "recovery_case", "DELETE", "1 = 1", "a case is never deleted"),
         Rule("message_switch", "message", "UPDATE", mailing_off, "mailing is paused"),
@@ -101,20 +112,22 @@ def rules(dialect: str) -> list[Rule]:
 
 def statements(dialect: str) -> list[str]:
     """The DDL of every rule, in order."""
-    made: list[str] = []
+    made: list[str] = [] if dialect == "sqlite" else list(LOCK_FUNCTIONS)
     for rule in rules(dialect):
         name = f"tinko_{rule.name}"
         if dialect == "sqlite":
+            condition = f"{rule.when} AND ({rule.condition})" if rule.when else rule.condition
             made.append(
-                f"CREATE TRIGGER {name} BEFORE {rule.event} ON {rule.table} WHEN {rule.condition}"
+                f"CREATE TRIGGER {name} BEFORE {rule.event} ON {rule.table} WHEN {condition}"
                 f" BEGIN SELECT RAISE(ABORT, 'tinko: {rule.message}'); END"
             )
             continue
         row = "OLD" if rule.event == "DELETE" else "NEW"
         made.append(
             f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            f" IF {rule.condition} THEN RAISE EXCEPTION 'tinko: {rule.message}'"
-            f" USING ERRCODE = '23514'; END IF; RETURN {row}; END $$"
+            f" IF {rule.when or 'true'} THEN {rule.lock} IF {rule.condition} THEN"
+            f" RAISE EXCEPTION 'tinko: {rule.message}' USING ERRCODE = '23514'; END IF; END IF;"
+            f" RETURN {row}; END $$"
         )
         made.append(
             f"CREATE TRIGGER {name} BEFORE {rule.event} ON {rule.table}"

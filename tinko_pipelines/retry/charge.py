@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
 from tinko_pipelines.clock import Clock
 from tinko_pipelines.errors import GatewayError
 from tinko_pipelines.gateway.port import Gateway
-from tinko_pipelines.ledger import attempts, cases
+from tinko_pipelines.ledger import attempts, caps, cases
 from tinko_pipelines.ledger.control import charging_allowed
 from tinko_pipelines.ledger.mirror import note_seen
-from tinko_pipelines.ledger.schema import BLOCKING, attempt, cap_refusal
+from tinko_pipelines.ledger.schema import BLOCKING, attempt
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry import breaker, janitor
 from tinko_pipelines.retry.answers import Outcome, interpret
@@ -62,8 +62,8 @@ def retry(run: Run, case_id: str) -> str:
     _tag(run, case, row)
     run.boundary("before_begin_call")
     called = _begin_call(run, case, row, now, clearance)
-    if called is None:
-        return "skipped"
+    if isinstance(called, str):
+        return called
     run.boundary("after_begin_call")
     return _call(run, called, now)
 
@@ -84,21 +84,9 @@ def _prepare(run: Run, case_id: str, now: datetime) -> tuple[dict[str, Any], dic
             if case["executed_attempts"] >= case["max_attempts"]:
                 cases.change(connection, case, now, due_at=case["plan_ends_at"])
                 return case, None, "skipped"
-            attempts.lock_card(run.ledger, connection, case["card_fingerprint"])
-            reached = attempts.cap_reached(connection, case, now)
-            if reached is not None:
-                rule, subject, free_at = reached
-                connection.execute(
-                    cap_refusal.insert().values(
-                        case_id=case_id,
-                        account_id=case["account_id"],
-                        rule=rule,
-                        subject=subject,
-                        at=now,
-                        free_at=free_at,
-                    )
-                )
-                cases.change(connection, case, now, due_at=min(free_at, case["plan_ends_at"]))
+            refusal = caps.reached(connection, case, now)
+            if refusal is not None:
+                caps.record_refusal(connection, case, refusal, now)
                 return case, None, "refused"
             row = attempts.prepare(
                 run.ledger,
@@ -142,26 +130,44 @@ def _tag(run: Run, case: dict[str, Any], row: dict[str, Any]) -> None:
 
 def _begin_call(
     run: Run, case: dict[str, Any], row: dict[str, Any], now: datetime, clearance: Clearance
-) -> dict[str, Any] | None:
-    """Commit to the call: from here on the attempt may have run. Gives it up when anything has changed."""
-    with run.ledger.write() as connection:
-        current = load_case(run.ledger, connection, case["id"])
-        attempts.lock_card(run.ledger, connection, row["card_fingerprint"])
-        note_seen(run.ledger, connection, row["account_id"], clearance.charges)
-        if not charging_allowed(connection, row["account_id"], now):
-            answer = "paused"
-        elif current["state"] != "open" or current["version"] != case["version"]:
-            answer = "case_changed"
-        elif attempts.cap_reached(connection, case, now, besides=row["id"]) is not None:
-            answer = "cap"
-        else:
-            lease = run.ledger.database_now(connection) + timedelta(seconds=run.lease_seconds)
-            if not attempts.update(connection, row, state="calling", called_at=now, lease_until=lease):
-                return None
-            stored = connection.execute(select(attempt).where(attempt.c.id == row["id"])).mappings().one()
-            return dict(stored)
+) -> dict[str, Any] | str:
+    """Commit to the call: from here on the attempt may have run. Gives it up when anything has changed.
+
+    The row as it is called with, or the state the retry ended in.
+    """
+    try:
+        with run.ledger.write() as connection:
+            load_case(run.ledger, connection, case["id"])
+            note_seen(run.ledger, connection, row["account_id"], clearance.charges)
+            answer = _obstacle(run, connection, case, row, now)
+            if answer is None:
+                lease = run.ledger.database_now(connection) + timedelta(seconds=run.lease_seconds)
+                if not attempts.update(connection, row, state="calling", called_at=now, lease_until=lease):
+                    return "skipped"
+                stored = connection.execute(select(attempt).where(attempt.c.id == row["id"])).mappings().one()
+                return dict(stored)
+    except IntegrityError:
+        # The database refuses what the code would have done: it has seen a pause or a limit in between.
+        with run.ledger.write() as connection:
+            answer = _obstacle(run, connection, case, row, now) or "refused_by_ledger"
     settle(run.ledger, row, Outcome("abandoned", answer), now, ACTOR)
-    return None
+    return "refused" if answer == "cap" else "skipped"
+
+
+def _obstacle(
+    run: Run, connection: Connection, case: dict[str, Any], row: dict[str, Any], now: datetime
+) -> str | None:
+    """What has come up against the call since it was prepared; a limit's refusal is stored at once."""
+    current = load_case(run.ledger, connection, case["id"])
+    if not charging_allowed(connection, row["account_id"], now):
+        return "paused"
+    if current["state"] != "open" or current["version"] != case["version"]:
+        return "case_changed"
+    refusal = caps.reached(connection, row, now, besides=row["id"])
+    if refusal is None:
+        return None
+    caps.record_refusal(connection, current, refusal, now)
+    return "cap"
 
 
 def _call(run: Run, row: dict[str, Any], now: datetime) -> str:

@@ -3,18 +3,17 @@
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import Connection, select
 
-from tinko_pipelines.ledger import cases, ids
+from tinko_pipelines.ledger import cases, ids, limits
 from tinko_pipelines.ledger.schema import (
     BLOCKING,
     OPEN_CASE_STATES,
     attempt,
-    cap_rule,
     message,
     recovery_case,
 )
@@ -50,7 +49,7 @@ class EnrolResult:
 def enrol(ledger: Ledger, failed: pa.Table, *, now: datetime, policy: Policy) -> EnrolResult:
     """Open a case per debt still owed, replan those that changed, close those settled meanwhile."""
     tally: Counter[str] = Counter()
-    seed_caps(ledger, policy)
+    limits.synchronise(ledger, policy.limits)
     rows = failed.to_pylist()
     if len(rows) > policy.max_cases:
         rows = sorted(rows, key=lambda row: row["last_failed_at"], reverse=True)[: policy.max_cases]
@@ -69,34 +68,6 @@ def enrol(ledger: Ledger, failed: pa.Table, *, now: datetime, policy: Policy) ->
                 else:
                     tally[_revise(connection, case, row, now, policy)] += 1
     return EnrolResult(**tally)
-
-
-def seed_caps(ledger: Ledger, policy: Policy) -> None:
-    """Bring the cap rules in line with the settings and the networks' published limits."""
-    since = datetime(2020, 1, 1, tzinfo=UTC)
-    rules = (
-        ("tinko_card_30d", "any", "fingerprint", policy.card_attempts_30d, 720),
-        ("tinko_card_24h", "any", "fingerprint", policy.card_attempts_24h, 24),
-        ("visa_30d", "visa", "fingerprint_amount", 15, 720),
-        ("mastercard_24h", "mastercard", "fingerprint_amount", 10, 24),
-        ("mastercard_30d", "mastercard", "fingerprint_amount", 35, 720),
-    )
-    with ledger.write() as connection:
-        have = dict(connection.execute(select(cap_rule.c.rule, cap_rule.c.max_attempts)).tuples().all())
-        for rule, network, keyed_by, most, hours in rules:
-            if rule not in have:
-                connection.execute(
-                    cap_rule.insert().values(
-                        rule=rule,
-                        network=network,
-                        keyed_by=keyed_by,
-                        max_attempts=most,
-                        window_hours=hours,
-                        valid_from=since,
-                    )
-                )
-            elif have[rule] != most and rule.startswith("tinko_"):
-                connection.execute(cap_rule.update().where(cap_rule.c.rule == rule).values(max_attempts=most))
 
 
 def _open(

@@ -1,9 +1,11 @@
 """When a debt is retried and its customer written to: a plain ladder per category. Caps and gates come after."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+
+from tinko_pipelines.ledger.limits import Limits
 
 if TYPE_CHECKING:
     from tinko_pipelines.settings import Settings
@@ -30,8 +32,7 @@ class Policy:
     version: str = "ladder-1"
     max_age_days: int = 30
     billing_mode: str = "beside"
-    card_attempts_30d: int = 8
-    card_attempts_24h: int = 1
+    limits: Limits = field(default_factory=Limits)
     max_cases: int = 100_000
     tail_days: float = 7.0
 
@@ -41,8 +42,7 @@ class Policy:
         return cls(
             max_age_days=settings.enrol_max_age_days,
             billing_mode=settings.billing_mode,
-            card_attempts_30d=settings.card_attempts_30d,
-            card_attempts_24h=settings.card_attempts_24h,
+            limits=Limits.from_settings(settings),
             max_cases=settings.max_cases_per_plan,
         )
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from tinko_pipelines.ledger import anomalies, attempts, cases
 from tinko_pipelines.ledger.schema import network_attempt, recovery_case
-from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.ledger.store import Ledger, insert_ignoring
 from tinko_pipelines.retry.answers import ADVICE_WAIT_HOURS, Outcome
 
 POLL_HOURS = (0.0, 1 / 60, 1 / 12, 1.0, 6.0, 24.0, 24.0, 24.0, 24.0, 24.0, 24.0)
@@ -47,7 +47,7 @@ def settle(
         ):
             return False
         if outcome.executed and outcome.state in ("succeeded", "declined"):
-            _mirror(connection, row, outcome, at)
+            _mirror(ledger, connection, row, outcome, at)
         cases.record(
             connection,
             case,
@@ -98,28 +98,29 @@ def _keep_open(
     return True
 
 
-def _mirror(connection: Connection, row: dict[str, Any], outcome: Outcome, at: datetime) -> None:
-    charge_id = outcome.charge_id or f"attempt:{row['id']}"
-    known = connection.execute(
-        network_attempt.update().where(network_attempt.c.charge_id == charge_id).values(ours=True)
-    )
-    if known.rowcount:
-        return
-    connection.execute(
-        network_attempt.insert().values(
-            charge_id=charge_id,
-            account_id=row["account_id"],
-            livemode=row["livemode"],
-            card_fingerprint=row["card_fingerprint"],
-            card_brand=row["card_brand"],
-            customer_id=row["customer_id"],
-            amount_minor=row["amount_minor"],
-            currency=row["currency"],
-            at=row["called_at"] or at,
-            declined=outcome.state == "declined",
-            ours=True,
+def _mirror(
+    ledger: Ledger, connection: Connection, row: dict[str, Any], outcome: Outcome, at: datetime
+) -> None:
+    """Note the charge among those the caps count, whether or not a look at the customer has noted it already."""
+    seen = {
+        "charge_id": outcome.charge_id or f"attempt:{row['id']}",
+        "account_id": row["account_id"],
+        "livemode": row["livemode"],
+        "card_fingerprint": row["card_fingerprint"],
+        "card_brand": row["card_brand"],
+        "customer_id": row["customer_id"],
+        "amount_minor": row["amount_minor"],
+        "currency": row["currency"],
+        "at": row["called_at"] or at,
+        "declined": outcome.state == "declined",
+        "ours": True,
+    }
+    if connection.execute(insert_ignoring(ledger.dialect, network_attempt).values(seen)).rowcount == 0:
+        connection.execute(
+            network_attempt.update()
+            .where(network_attempt.c.charge_id == seen["charge_id"])
+            .values(ours=True, declined=seen["declined"])
         )
-    )
 
 
 def _advance_case(
@@ -177,6 +178,8 @@ def _advance_case(
 def next_due(case: dict[str, Any], outcome: Outcome, executed: int, at: datetime) -> datetime:
     """When the case is looked at again: the plan's next retry, or its end when none is left."""
     ends_at: datetime = case["plan_ends_at"]
+    if outcome.answer == "cap":
+        return max(case["due_at"] or ends_at, at)
     if outcome.state == "abandoned" and outcome.answer != "refused":
         wait_hours = 0.0 if outcome.answer in ("no_trace", "never_called") else 0.25
         return min(at + timedelta(hours=wait_hours), max(ends_at, at))

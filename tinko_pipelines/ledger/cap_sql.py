@@ -1,0 +1,75 @@
+"""When a limit refuses an attempt or a call, as SQL over NEW and OLD. `caps` asks the same in Python."""
+
+from tinko_pipelines.ledger.schema import SPENT, UNRESOLVED, one_of
+
+CALLED = "NEW.state = 'calling' AND OLD.state <> 'calling'"
+LOCK_ATTEMPT = "PERFORM tinko_lock_caps(NEW.account_id, NEW.card_fingerprint, NEW.customer_id);"
+LOCK_FUNCTIONS = (
+    "CREATE FUNCTION tinko_lock(kind text, account text, subject text) RETURNS void LANGUAGE plpgsql AS $$"
+    " BEGIN IF subject IS NOT NULL THEN PERFORM pg_advisory_xact_lock("
+    "hashtextextended(kind || ':' || account || ':' || subject, 0)); END IF; END $$",
+    # Counting is only right if it sees what the lock's last holder has written, which an older snapshot does not.
+    "CREATE FUNCTION tinko_lock_caps(account text, card text, customer text) RETURNS void LANGUAGE plpgsql AS $$"
+    " BEGIN IF current_setting('transaction_isolation') <> 'read committed' THEN"
+    " RAISE EXCEPTION 'tinko: caps are counted under READ COMMITTED only' USING ERRCODE = '23514'; END IF;"
+    " PERFORM tinko_lock('card', account, card); PERFORM tinko_lock('customer', account, customer);"
+    " IF EXISTS (SELECT 1 FROM cap_rule r WHERE r.keyed_by = 'account')"
+    " OR EXISTS (SELECT 1 FROM amount_ceiling l WHERE l.account_id = account) THEN"
+    " PERFORM tinko_lock('account', account, ''); END IF; END $$",
+)
+"""PostgreSQL only: whoever counts a subject's attempts waits for its other writers, always in this order."""
+
+
+def before(dialect: str, moment: str, hours: str) -> str:
+    """The moment `hours` before `moment`, to the microsecond; both are SQL expressions."""
+    if dialect == "sqlite":
+        whole = f"strftime('%Y-%m-%dT%H:%M:%S', substr({moment}, 1, 19), '-' || {hours} || ' hours')"
+        return f"({whole} || substr({moment}, 20))"
+    return f"({moment} - make_interval(hours => {hours}))"
+
+
+def in_force(moment: str) -> str:
+    """Whether rule `r` holds at `moment`."""
+    return f"r.valid_from <= {moment} AND (r.valid_until IS NULL OR r.valid_until > {moment})"
+
+
+def attempt_caps(dialect: str, moment: str) -> str:
+    """Whether a rule in force at `moment` is used up by attempts other than this one."""
+    start = before(dialect, moment, "r.window_hours")
+
+    def refused_and_open(key: str) -> str:
+        own = f"{{t}}.account_id = NEW.account_id AND {key}"
+        return (
+            f"(SELECT count(*) FROM network_attempt w WHERE {own.format(t='w')} AND w.declined"
+            f" AND w.at > {start})"
+            f" + (SELECT count(*) FROM attempt a WHERE {own.format(t='a')} AND {one_of('a.state', UNRESOLVED)}"
+            f" AND a.id <> NEW.id AND coalesce(a.called_at, a.prepared_at) > {start})"
+        )
+
+    card = "{t}.card_fingerprint = NEW.card_fingerprint"
+    amount = f"{card} AND {{t}}.amount_minor = NEW.amount_minor AND {{t}}.currency = NEW.currency"
+    own_of_account = (
+        "(SELECT count(*) FROM attempt a WHERE a.account_id = NEW.account_id AND a.state <> 'abandoned'"
+        f" AND a.id <> NEW.id AND a.prepared_at > {start})"
+    )
+    return (
+        "EXISTS (SELECT 1 FROM cap_rule r WHERE r.network IN ('any', lower(NEW.card_brand))"
+        f" AND {in_force(moment)} AND ((r.keyed_by IN ('fingerprint', 'fingerprint_amount')"
+        " AND NEW.card_fingerprint IS NOT NULL) OR (r.keyed_by = 'customer' AND NEW.customer_id IS NOT NULL)"
+        " OR r.keyed_by = 'account') AND r.max_attempts <= CASE r.keyed_by"
+        f" WHEN 'fingerprint' THEN {refused_and_open(card)}"
+        f" WHEN 'fingerprint_amount' THEN {refused_and_open(amount)}"
+        f" WHEN 'customer' THEN {refused_and_open('{t}.customer_id = NEW.customer_id')}"
+        f" ELSE {own_of_account} END)"
+    )
+
+
+def amount_ceiling(dialect: str) -> str:
+    """Whether this call would bring the account above what it may try to collect in 24 hours."""
+    return (
+        "EXISTS (SELECT 1 FROM amount_ceiling l WHERE l.account_id = NEW.account_id"
+        " AND l.currency = NEW.currency AND l.max_minor_per_day < NEW.amount_minor"
+        " + (SELECT coalesce(sum(a.amount_minor), 0) FROM attempt a WHERE a.account_id = NEW.account_id"
+        f" AND a.currency = NEW.currency AND {one_of('a.state', SPENT)} AND a.id <> NEW.id"
+        f" AND a.called_at > {before(dialect, 'NEW.called_at', '24')}))"
+    )

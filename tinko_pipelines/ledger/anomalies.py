@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from tinko_pipelines.ledger.schema import anomaly
-from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.ledger.store import Ledger, insert_ignoring
 
 
 def note(
@@ -14,7 +14,7 @@ def note(
 ) -> bool:
     """Open an anomaly unless the same one is open; `details` are further columns. Whether it is new."""
     row = {"account_id": account_id, "kind": kind, "subject": subject, "at": at, **details}
-    return connection.execute(_insert_ignoring(connection.dialect.name).values(**row)).rowcount == 1
+    return connection.execute(insert_ignoring(connection.dialect.name, anomaly).values(**row)).rowcount == 1
 
 
 def still_open(ledger: Ledger, account_id: str | None = None) -> list[dict[str, Any]]:
@@ -34,13 +34,3 @@ def settle(connection: Connection, anomaly_id: int, at: datetime, by: str) -> bo
         .values(resolved_at=at, resolved_by=by)
     )
     return done.rowcount == 1
-
-
-def _insert_ignoring(dialect: str) -> Any:
-    if dialect == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as pg_insert
-
-        return pg_insert(anomaly).on_conflict_do_nothing()
-    from sqlalchemy.dialects.sqlite import insert as lite_insert
-
-    return lite_insert(anomaly).on_conflict_do_nothing()

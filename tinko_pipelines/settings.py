@@ -90,6 +90,12 @@ class Settings(BaseSettings):
     account_attempts_24h: int = Field(
         0, ge=0, description="Most attempts of ours in 24 hours over the whole account; 0 sets no limit."
     )
+    visa_attempts_30d: int = Field(
+        15,
+        ge=1,
+        le=20,
+        description="Most attempts with one amount on one Visa card in 30 days; acquirers print 15 or 20.",
+    )
     amount_ceilings: str = Field(
         "",
         description="Most we try to collect in 24 hours by currency, in minor units: `usd=5000000,eur=4000000`. None if unset.",

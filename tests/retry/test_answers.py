@@ -1,9 +1,11 @@
 """Answers that must not be followed by another silent retry."""
 
+from datetime import date
+
 import pytest
 
 from tinko_pipelines.gateway.records import Answer
-from tinko_pipelines.retry.answers import interpret
+from tinko_pipelines.retry.answers import Outcome, interpret
 
 
 @pytest.mark.parametrize(
@@ -12,4 +14,20 @@ from tinko_pipelines.retry.answers import interpret
 )
 def test_where_the_customer_must_act_the_card_is_not_tried_again_silently(code: str) -> None:
     outcome = interpret(Answer(402, {"error": {}}, error_type="card_error", error_code=code))
-    assert (outcome.state, outcome.never_again) == ("declined", True)
+    assert outcome.state == "declined"
+    assert outcome.never_again("visa", date(2026, 11, 1))
+
+
+def test_a_network_forbids_from_the_day_its_rule_holds() -> None:
+    refused = Outcome("declined", "declined", decline_code="generic_decline", network_decline_code="57")
+    assert not refused.never_again("visa", date(2026, 10, 24))
+    assert refused.never_again("visa", date(2026, 10, 25))
+    stopped = Outcome("declined", "declined", decline_code="do_not_honor", network_advice_code="21")
+    assert stopped.never_again("mastercard", date(2026, 11, 1))
+    assert not stopped.never_again("visa", date(2026, 11, 1))
+
+
+@pytest.mark.parametrize(("code", "hours"), [("24", 1), ("25", 24), ("27", 96), ("30", 240)])
+def test_a_network_names_a_waiting_time(code: str, hours: float) -> None:
+    refused = Outcome("declined", "declined", decline_code="insufficient_funds", network_advice_code=code)
+    assert refused.verdict("mastercard", date(2026, 11, 1)).wait_hours == hours

@@ -1,12 +1,13 @@
 """Which limits hold: the networks' and our own, brought from data and settings into the tables the triggers read."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table, select, text
 
 from tinko_pipelines.errors import SettingsError
+from tinko_pipelines.ledger.network_caps import CapRule, published
 from tinko_pipelines.ledger.schema import amount_ceiling, cap_rule
 from tinko_pipelines.ledger.store import Ledger
 
@@ -27,7 +28,9 @@ class Limits:
     card_attempts_24h: int = 1
     customer_attempts_24h: int = 2
     account_attempts_24h: int = 0
+    visa_attempts_30d: int = 15
     ceilings_minor: tuple[tuple[str, int], ...] = ()
+    networks: tuple[CapRule, ...] = field(default_factory=published)
 
     @classmethod
     def from_settings(cls, settings: "Settings") -> "Limits":
@@ -38,6 +41,7 @@ class Limits:
             card_attempts_24h=settings.card_attempts_24h,
             customer_attempts_24h=settings.customer_attempts_24h,
             account_attempts_24h=settings.account_attempts_24h,
+            visa_attempts_30d=settings.visa_attempts_30d,
             ceilings_minor=parse_ceilings(settings.amount_ceilings),
         )
 
@@ -77,29 +81,15 @@ Rows = dict[Key, dict[str, Any]]
 
 def _rules(limits: Limits) -> Rows:
     own = [
-        ("tinko_card_30d", "any", "fingerprint", limits.card_attempts_30d, _MONTH),
-        ("tinko_card_24h", "any", "fingerprint", limits.card_attempts_24h, _DAY),
-        ("tinko_customer_24h", "any", "customer", limits.customer_attempts_24h, _DAY),
-        ("visa_30d", "visa", "fingerprint_amount", 15, _MONTH),
-        ("mastercard_24h", "mastercard", "fingerprint_amount", 10, _DAY),
-        ("mastercard_30d", "mastercard", "fingerprint_amount", 35, _MONTH),
+        CapRule("tinko_card_30d", "any", "fingerprint", limits.card_attempts_30d, _MONTH, SINCE),
+        CapRule("tinko_card_24h", "any", "fingerprint", limits.card_attempts_24h, _DAY, SINCE),
+        CapRule("tinko_visa_30d", "visa", "fingerprint_amount", limits.visa_attempts_30d, _MONTH, SINCE),
+        CapRule("tinko_customer_24h", "any", "customer", limits.customer_attempts_24h, _DAY, SINCE),
     ]
     if limits.account_attempts_24h:
-        own.append(("tinko_account_24h", "any", "account", limits.account_attempts_24h, _DAY))
-    return {
-        (rule, SINCE): {
-            "rule": rule,
-            "valid_from": SINCE,
-            "valid_until": None,
-            "network": network,
-            "keyed_by": keyed_by,
-            "max_attempts": most,
-            "window_hours": hours,
-            "excess_fee_minor": None,
-            "fee_currency": None,
-        }
-        for rule, network, keyed_by, most, hours in own
-    }
+        most = limits.account_attempts_24h
+        own.append(CapRule("tinko_account_24h", "any", "account", most, _DAY, SINCE))
+    return {(rule.rule, rule.valid_from): asdict(rule) for rule in (*own, *limits.networks)}
 
 
 def _ceilings(limits: Limits) -> Rows:

@@ -1,21 +1,12 @@
 """The closed table of what Stripe's answer to a charge means. Anything not in it is `unknown`."""
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
+from tinko_pipelines.declines.classify import classify
+from tinko_pipelines.declines.records import Decline, Verdict
 from tinko_pipelines.gateway.records import Answer
-
-NEVER_AGAIN_ADVICE = frozenset({"03", "21"})
-NEVER_AGAIN_CODES = frozenset(
-    """authentication_required card_not_supported expired_card fraudulent incorrect_number invalid_account
-    payment_intent_action_required invoice_payment_intent_requires_action
-    invalid_expiry_month invalid_expiry_year invalid_number lost_card merchant_blacklist new_account_information_available
-    pickup_card restricted_card revocation_of_all_authorizations revocation_of_authorization
-    security_violation stolen_card stop_payment_order transaction_not_allowed incorrect_cvc invalid_cvc incorrect_zip
-    """.split()
-)
-ADVICE_WAIT_HOURS = {"24": 1, "25": 24, "26": 48, "27": 96, "28": 144, "29": 192, "30": 240}
-"""Waiting times that a Mastercard advice code names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +25,23 @@ class Outcome:
     network_advice_code: str | None = None
     detail: str | None = None
 
-    @property
-    def never_again(self) -> bool:
-        """Whether this card may not be tried again for this debt."""
-        return (
-            self.advice_code in ("do_not_try_again", "confirm_card_data")
-            or self.network_advice_code in NEVER_AGAIN_ADVICE
-            or self.decline_code in NEVER_AGAIN_CODES
+    def verdict(self, card_brand: str | None, on: date) -> Verdict:
+        """What the dated rules of banks and networks say of this refusal."""
+        return classify(
+            Decline(
+                code=self.decline_code,
+                network=card_brand,
+                network_decline_code=self.network_decline_code,
+                advice_code=self.advice_code,
+                network_advice_code=self.network_advice_code,
+            ),
+            on,
         )
+
+    def never_again(self, card_brand: str | None, on: date) -> bool:
+        """Whether a rule forbids to try this card again for this debt as it is."""
+        verdict = self.verdict(card_brand, on)
+        return verdict.source == "rule" and not verdict.retry_same_card
 
 
 def _text(value: Any) -> str | None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from tinko_pipelines.ledger import anomalies, attempts, cases
 from tinko_pipelines.ledger.schema import network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
-from tinko_pipelines.retry.answers import ADVICE_WAIT_HOURS, Outcome
+from tinko_pipelines.retry.answers import Outcome
 
 POLL_HOURS = (0.0, 1 / 60, 1 / 12, 1.0, 6.0, 24.0, 24.0, 24.0, 24.0, 24.0, 24.0)
 """After the n-th look the next one waits so long; after the last, a person takes over."""
@@ -162,6 +162,7 @@ def _advance_case(
             )
         return
     due_at = next_due(case, outcome, executed, at)
+    forbidden = outcome.never_again(case["card_brand"], at.date())
     if case["state"] == "needs_human":
         cases.record(connection, case, at, actor, "reopened", to_state="open", attempt_id=row["id"])
     cases.change(
@@ -171,7 +172,7 @@ def _advance_case(
         state="open",
         due_at=due_at,
         executed_attempts=executed,
-        max_attempts=min(case["max_attempts"], executed) if outcome.never_again else case["max_attempts"],
+        max_attempts=min(case["max_attempts"], executed) if forbidden else case["max_attempts"],
     )
 
 
@@ -183,8 +184,9 @@ def next_due(case: dict[str, Any], outcome: Outcome, executed: int, at: datetime
     if outcome.state == "abandoned" and outcome.answer != "refused":
         wait_hours = 0.0 if outcome.answer in ("no_trace", "never_called") else 0.25
         return min(at + timedelta(hours=wait_hours), max(ends_at, at))
-    if executed >= case["max_attempts"] or outcome.never_again:
+    brand, on = case["card_brand"], at.date()
+    if executed >= case["max_attempts"] or outcome.never_again(brand, on):
         return max(ends_at, at)
-    earliest = at + timedelta(hours=ADVICE_WAIT_HOURS.get(outcome.network_advice_code or "", 0))
+    earliest = at + timedelta(hours=outcome.verdict(brand, on).wait_hours or 0)
     planned = [datetime.fromisoformat(text) for text in json.loads(case["plan"])["retries"]]
     return min((moment for moment in planned if moment > earliest), default=max(ends_at, at))

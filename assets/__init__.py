@@ -6,7 +6,14 @@ from dagster import AssetsDefinition
 
 from assets.checks import CHECKS
 from assets.ingest import stripe_changes, stripe_objects
-from assets.recovery import failed_payments, ledger_export, recovery_cases, text_model, verdicts
+from assets.recovery import (
+    failed_payments,
+    ledger_export,
+    reconciliation,
+    recovery_cases,
+    text_model,
+    verdicts,
+)
 from assets.reports import report_assets
 
 ASSETS: Sequence[AssetsDefinition] = [
@@ -16,6 +23,7 @@ ASSETS: Sequence[AssetsDefinition] = [
     text_model,
     verdicts,
     recovery_cases,
+    reconciliation,
     ledger_export,
 ]
 

@@ -13,7 +13,7 @@ from dagster import (
 )
 
 from assets.ingest import stripe_changes
-from assets.recovery import failed_payments, ledger_export, verdicts
+from assets.recovery import failed_payments, ledger_export, reconciliation, verdicts
 from resources import TinkoResource
 from tinko_pipelines.checks.invariants import INVARIANTS
 
@@ -74,4 +74,22 @@ def ledger_invariants(
         )
 
 
-CHECKS = [nothing_quarantined, debts_are_sound, most_are_understood, ledger_invariants]
+@asset_check(asset=reconciliation, description="Ledger and Stripe agree about money.")
+def ledger_agrees_with_stripe(tinko: TinkoResource) -> AssetCheckResult:
+    """Red while a disagreement is open; each is an anomaly with a number."""
+    still = tinko.app().disputes()
+    shown = [f"{row['id']} {row['kind']}: {row['detail']}" for row in still]
+    return AssetCheckResult(
+        passed=not still,
+        severity=AssetCheckSeverity.ERROR,
+        metadata={"open": len(still), "sample": MetadataValue.json(shown[:5])},
+    )
+
+
+CHECKS = [
+    nothing_quarantined,
+    debts_are_sound,
+    most_are_understood,
+    ledger_invariants,
+    ledger_agrees_with_stripe,
+]

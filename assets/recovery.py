@@ -86,6 +86,19 @@ def recovery_cases(tinko: TinkoResource) -> MaterializeResult:  # type: ignore[t
 
 
 @asset(
+    group_name="plan",
+    kinds={"sqlalchemy", "stripe"},
+    owners=OWNERS,
+    deps=[recovery_cases],
+    description="The ledger held against Stripe by a way of its own, with a key that may only read.",
+)
+def reconciliation(tinko: TinkoResource) -> MaterializeResult:  # type: ignore[type-arg]
+    """Compare; a disagreement about money stops charging until a person resumes it."""
+    found = tinko.app().reconcile()
+    return MaterializeResult(metadata={**found.counts(), "agreed": found.agreed})
+
+
+@asset(
     group_name="report",
     kinds={"parquet"},
     owners=OWNERS,

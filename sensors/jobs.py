@@ -14,7 +14,14 @@ from dagster import (
 )
 
 from assets.ingest import stripe_changes, stripe_objects
-from assets.recovery import failed_payments, ledger_export, recovery_cases, text_model, verdicts
+from assets.recovery import (
+    failed_payments,
+    ledger_export,
+    reconciliation,
+    recovery_cases,
+    text_model,
+    verdicts,
+)
 from resources import TinkoResource
 
 NO_RETRY_TAGS = {"dagster/max_retries": "0"}
@@ -47,6 +54,15 @@ report_job = define_asset_job(
     | AssetSelection.assets("recovery_report").upstream() & AssetSelection.groups("report"),
     executor_def=in_process_executor,
     description="Export the ledger, build and test the marts, publish snapshot and report, check every invariant.",
+)
+
+
+reconcile_job = define_asset_job(
+    "reconcile_job",
+    selection=AssetSelection.assets(reconciliation),
+    executor_def=in_process_executor,
+    tags={"dagster/max_runtime": "3600"},
+    description="Hold the ledger against Stripe: what is new, and the last 35 days once a day.",
 )
 
 
@@ -84,6 +100,6 @@ def email_job() -> None:
     send_messages()
 
 
-ASSET_JOBS = [ingest_job, recovery_job, retrain_job, report_job]
+ASSET_JOBS = [ingest_job, recovery_job, retrain_job, report_job, reconcile_job]
 OP_JOBS: list[JobDefinition] = [retry_job, email_job]
 JOBS: list[Any] = [*ASSET_JOBS, *OP_JOBS]

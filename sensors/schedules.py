@@ -11,7 +11,7 @@ from dagster import (
     schedule,
 )
 
-from sensors.jobs import email_job, recovery_job, report_job, retrain_job, retry_job
+from sensors.jobs import email_job, reconcile_job, recovery_job, report_job, retrain_job, retry_job
 from tinko_pipelines.errors import SettingsError
 from tinko_pipelines.settings import load_settings
 
@@ -78,6 +78,21 @@ def refresh(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
     return RunRequest()
 
 
+@schedule(
+    job=reconcile_job,
+    cron_schedule="19 * * * *",
+    default_status=RUNNING,
+    description="Every hour: does the ledger agree with Stripe.",
+)
+def reconcile_hourly(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+    """Compare, one run at a time."""
+    if reason := no_key_reason():
+        return SkipReason(reason)
+    if _still_at_it(context, reconcile_job.name):
+        return SkipReason("the last reconciliation is still at it")
+    return RunRequest()
+
+
 nightly_report = ScheduleDefinition(
     name="nightly_report",
     job=report_job,
@@ -94,4 +109,4 @@ weekly_retrain = ScheduleDefinition(
     description="Each Monday, the text model.",
 )
 
-SCHEDULES = [refresh, retry_net, email_net, nightly_report, weekly_retrain]
+SCHEDULES = [refresh, retry_net, email_net, reconcile_hourly, nightly_report, weekly_retrain]

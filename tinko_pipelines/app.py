@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tinko_pipelines.ledger.store import Ledger
     from tinko_pipelines.model.text import TextModel
     from tinko_pipelines.outreach.send import SendResult, SentMail
+    from tinko_pipelines.reconcile import Reconciled
     from tinko_pipelines.reports.dbt_runner import BuildResult
     from tinko_pipelines.reports.query import QueryResult
     from tinko_pipelines.retry.drain import DrainResult
@@ -93,13 +94,13 @@ class App:
         )
 
     @contextmanager
-    def reader(self) -> Iterator[BulkReader]:
-        """The reading side of Stripe: whole pages."""
+    def reader(self, key: str | None = None) -> Iterator[BulkReader]:
+        """The reading side of Stripe: whole pages, with the usual key or another."""
         from tinko_pipelines.gateway.bulk import BulkReader
 
         self._guard()
         reader = BulkReader(
-            self.settings.key,
+            key or self.settings.key,
             self.settings.stripe_api_base,
             self.settings.stripe_account,
             rate=self._budget(reading=True),
@@ -253,6 +254,20 @@ class App:
             lease_seconds=self.settings.drain_lease_seconds,
             limits=Limits.from_settings(self.settings),
         )
+
+    def reconcile(self, *, whole: bool | None = None) -> Reconciled:
+        """Hold the ledger against Stripe: since the last time, and the whole window once a day or when asked."""
+        from tinko_pipelines.reconcile import reconcile
+
+        with self.reader(self.settings.reconciling_key) as reader:
+            return reconcile(self.ledger, reader, self.clock.now(), whole=whole)
+
+    def disputes(self) -> list[dict[str, Any]]:
+        """What ledger and Stripe disagree about in money, open still."""
+        from tinko_pipelines.ledger.anomalies import still_open
+        from tinko_pipelines.reconcile import MONEY
+
+        return [row for row in still_open(self.ledger) if row["kind"] in MONEY]
 
     def send_mail(self, *, owner: str, max_seconds: float | None = None) -> SendResult:
         """Send every message that is due, each at most once."""

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from tinko_pipelines import cli_ledger
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, where
 from tinko_pipelines.errors import ChecksFailedError, InputError, TinkoError
 from tinko_pipelines.settings import load_settings
@@ -24,6 +25,8 @@ cli = typer.Typer(
     help="Recover failed card payments.",
     pretty_exceptions_enable=False,
 )
+for command in (cli_ledger.reconcile, cli_ledger.anomalies):
+    cli.command()(command)
 
 
 @cli.command()

@@ -4,8 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import select
+
 from tinko_pipelines.errors import TinkoError
 from tinko_pipelines.gateway.port import Gateway
+from tinko_pipelines.ledger.anomalies import still_open
+from tinko_pipelines.ledger.control import GLOBAL
+from tinko_pipelines.ledger.schema import control, reconciliation
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.settings import Settings
 
@@ -28,7 +33,8 @@ class Finding:
 
 def diagnose(settings: Settings, *, gateway_factory: Callable[[], Gateway]) -> list[Finding]:
     """Look at key, mode, rights, ledger, mail server and Stripe's own retries; never raises for what it finds."""
-    findings = [_ledger(settings), _mail(settings), *_links(settings)]
+    ledger = _ledger(settings)
+    findings = [ledger, *(_standing(settings) if ledger.ok else []), _mail(settings), *_links(settings)]
     try:
         settings.guard()
         gateway = gateway_factory()
@@ -96,6 +102,54 @@ def _ledger(settings: Settings) -> Finding:
     except (TinkoError, OSError) as error:
         return Finding("ledger", False, str(error))
     return Finding("ledger", True, f"{ledger.dialect}, at this version's schema")
+
+
+def _standing(settings: Settings) -> list[Finding]:
+    """What is paused, in dispute or not yet compared, and with whose key the reconciler reads."""
+    ledger = Ledger.open(settings.ledger)
+    try:
+        with ledger.read() as connection:
+            paused = (
+                connection.execute(select(control).where(control.c.charging_enabled.is_(False)))
+                .mappings()
+                .all()
+            )
+            compared = connection.execute(select(reconciliation)).mappings().all()
+        found = [
+            Finding(f"paused: {row['scope']}", None, f"by {row['changed_by']}: {row['reason']}", _way_on(row))
+            for row in paused
+        ]
+        found += [
+            Finding(
+                f"anomaly {row['id']}",
+                False,
+                f"{row['kind']}: {row['detail'] or row['subject']}",
+                row["proposal"] or f"look into it, then `tinko anomalies --settle {row['id']}`",
+            )
+            for row in still_open(ledger)
+        ]
+    finally:
+        ledger.close()
+    for row in compared:
+        agreed = row["disagreements"] == 0
+        text = f"{row['account_id']} compared at {row['finished_at']:%Y-%m-%d %H:%M} UTC"
+        found.append(
+            Finding("reconciled", agreed, text if agreed else f"{text}: {row['disagreements']} disagreements")
+        )
+    if not compared:
+        found.append(Finding("reconciled", None, "never compared with Stripe", "tinko reconcile"))
+    if settings.reconcile_key is None:
+        text = "the reconciler borrows the key that charges"
+        fix = "give it a restricted key that may only read: TINKO_RECONCILE_KEY"
+        found.append(Finding("reconcile key", None, text, fix))
+    return found
+
+
+def _way_on(row: Any) -> str:
+    if row["resumes_at"] is not None:
+        return f"goes on by itself at {row['resumes_at']:%Y-%m-%d %H:%M} UTC"
+    scope = "" if row["scope"] == GLOBAL else f" --account {row['scope']}"
+    return f"see to the reason, then `tinko resume{scope}`"
 
 
 def _mail(settings: Settings) -> Finding:

@@ -31,6 +31,9 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("STRIPE_SECRET_KEY", "stripe_secret_key"),
         description="Stripe key. Without one, only the bundled sandbox can be used.",
     )
+    reconcile_key: SecretStr | None = Field(
+        None, description="Restricted, read-only Stripe key of the reconciler; else it borrows the other one."
+    )
     stripe_api_base: str = Field(STRIPE_API_BASE, description="Address of Stripe, or of a stand-in for it.")
     stripe_account: str = Field("default", description="Name of the account in lake and ledger.")
     allow_live: bool = Field(False, description="Accept a live key (`sk_live_`, `rk_live_`).")
@@ -139,9 +142,17 @@ class Settings(BaseSettings):
         )
 
     @cached_property
+    def reconciling_key(self) -> str:
+        """The key the reconciler reads with: its own, of the same mode, or the one that charges."""
+        given = self.reconcile_key.get_secret_value().strip() if self.reconcile_key else ""
+        if given and _is_live(given) != self.livemode:
+            raise SettingsError("TINKO_RECONCILE_KEY is of another mode than STRIPE_SECRET_KEY: use one mode")
+        return given or self.key
+
+    @cached_property
     def livemode(self) -> bool:
         """Whether the key moves real money."""
-        return self.key.startswith(("sk_live_", "rk_live_"))
+        return _is_live(self.key)
 
     @cached_property
     def is_sandbox(self) -> bool:
@@ -199,6 +210,11 @@ class Settings(BaseSettings):
         return self.state / "models"
 
     @property
+    def ledger_mark(self) -> Path:
+        """What this installation last saw of its ledger, to notice when an older one or another stands there."""
+        return self.state / "ledger-seen.json"
+
+    @property
     def sandbox_dir(self) -> Path:
         """The bundled sandbox's own book."""
         return self.state / "sandbox"
@@ -239,6 +255,10 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"a live key is never sent to {self.stripe_api_base}: unset TINKO_STRIPE_API_BASE"
             )
+
+
+def _is_live(key: str) -> bool:
+    return key.startswith(("sk_live_", "rk_live_"))
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -74,11 +74,11 @@ def owing() -> None:
 def test_everything_is_there() -> None:
     repository = build_definitions(load_settings()).get_repository_def()
     assert {job.name for job in repository.get_all_jobs()} >= {
-        "ingest_job", "recovery_job", "retry_job", "email_job", "retrain_job", "report_job",
+        "ingest_job", "recovery_job", "retry_job", "email_job", "retrain_job", "report_job", "reconcile_job",
     }  # fmt: skip
     assert {sensor.name for sensor in repository.sensor_defs} == {"due_retries", "due_messages"}
     assert {each.name for each in repository.schedule_defs} == {
-        "refresh", "retry_net", "email_net", "nightly_report", "weekly_retrain",
+        "refresh", "retry_net", "email_net", "reconcile_hourly", "nightly_report", "weekly_retrain",
     }  # fmt: skip
 
 

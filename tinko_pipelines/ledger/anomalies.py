@@ -14,7 +14,8 @@ def note(
 ) -> bool:
     """Open an anomaly unless the same one is open; `details` are further columns. Whether it is new."""
     row = {"account_id": account_id, "kind": kind, "subject": subject, "at": at, **details}
-    return connection.execute(insert_ignoring(connection.dialect.name, anomaly).values(**row)).rowcount == 1
+    added = insert_ignoring(connection.dialect.name, anomaly).values(**row).returning(anomaly.c.id)
+    return connection.execute(added).first() is not None
 
 
 def still_open(ledger: Ledger, account_id: str | None = None) -> list[dict[str, Any]]:

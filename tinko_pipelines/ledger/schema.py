@@ -111,6 +111,7 @@ Index(
     sqlite_where=text("state = 'open'"),
     postgresql_where=text("state = 'open'"),
 )
+Index("case_intent", recovery_case.c.payment_intent_id)
 Index("case_look", recovery_case.c.look_after)
 
 attempt = Table(

@@ -1,0 +1,143 @@
+"""Noticing that a ledger is not the one last seen here, and holding everything back until it is reconciled.
+
+A mark outside the database remembers which ledger it was and its latest rows; rows of that kind never go away.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from tinko_pipelines.errors import StoreError
+from tinko_pipelines.ledger import meta
+from tinko_pipelines.ledger.control import GLOBAL, accounts, pause
+from tinko_pipelines.ledger.schema import attempt, case_event, ledger_meta, reconciliation
+from tinko_pipelines.ledger.store import Ledger, insert_ignoring
+
+ACTOR = "restore"
+_IDENTITY = "ledger_id"
+
+
+def hold(ledger: Ledger, account_id: str, reason: str, at: datetime) -> None:
+    """Pause all charging and mailing until every account of the ledger is reconciled and a person resumes it."""
+    names = accounts(ledger) | {account_id}
+    pause(ledger, GLOBAL, reason, ACTOR, at)
+    with ledger.write() as connection:
+        for name in sorted(names):
+            for key in (_pending_key(name), _forgiven_key(name)):
+                meta.put(connection, key, at.isoformat())
+
+
+def pending(ledger: Ledger, account_id: str) -> bool:
+    """Whether the ledger was restored or lost and not reconciled with this account since."""
+    return _get(ledger, _pending_key(account_id)) is not None
+
+
+def any_pending(ledger: Ledger) -> list[str]:
+    """Accounts still to be reconciled after a restore."""
+    prefix = _pending_key("")
+    with ledger.read() as connection:
+        keys = connection.execute(select(ledger_meta.c.key).where(ledger_meta.c.key.startswith(prefix)))
+        return sorted(key.removeprefix(prefix) for key in keys.scalars())
+
+
+def done(ledger: Ledger, account_id: str) -> None:
+    """The account agrees again; a person may resume."""
+    with ledger.write() as connection:
+        meta.forget(connection, _pending_key(account_id))
+
+
+def forgiven_before(ledger: Ledger, account_id: str) -> datetime | None:
+    """Attempts before this moment may be missing where their whole case is: they went with a lost ledger."""
+    found = _get(ledger, _forgiven_key(account_id))
+    return None if found is None else datetime.fromisoformat(found)
+
+
+def objections(ledger: Ledger, account_id: str | None) -> list[str]:
+    """Why a person should not resume charging yet, for one account or all."""
+    ours = (
+        reconciliation.c.account_id == account_id if account_id else reconciliation.c.account_id.is_not(None)
+    )
+    query = select(reconciliation.c.account_id).where(ours, reconciliation.c.disagreements > 0)
+    with ledger.read() as connection:
+        disputed = sorted(connection.execute(query).scalars())
+    waiting = [name for name in any_pending(ledger) if account_id in (None, name)]
+    return [f"{name} is not reconciled since the ledger was restored" for name in waiting] + [
+        f"ledger and Stripe disagree about money of {name}" for name in disputed
+    ]
+
+
+def strange(ledger: Ledger, mark: Path) -> str | None:
+    """Why this ledger is not the one that was last seen here, or later; None when it is, or none was seen yet."""
+    if not mark.exists():
+        return None
+    try:
+        seen = json.loads(mark.read_text("utf-8"))
+        identity, event, called = seen["ledger"], seen["event"], seen["called"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{mark} cannot be read, so the ledger may be an older one"
+    with ledger.read() as connection:
+        here = _present(connection, event and event[0], called and called[0])
+    if here["ledger"] != identity:
+        return "this is another ledger than the one last seen here"
+    if here["event"] != event or here["called"] != called:
+        return "the ledger is older than what was last seen here"
+    return None
+
+
+def remember(ledger: Ledger, mark: Path, account_id: str) -> None:
+    """Note which ledger this is and how far it has come."""
+    with ledger.write() as connection:
+        connection.execute(
+            insert_ignoring(ledger.dialect, ledger_meta).values(key=_IDENTITY, value=str(uuid.uuid4()))
+        )
+    with ledger.read() as connection:
+        last_event = connection.execute(
+            select(case_event.c.id).order_by(case_event.c.id.desc()).limit(1)
+        ).scalar()
+        newest = select(attempt.c.id).where(
+            attempt.c.account_id == account_id, attempt.c.called_at.is_not(None)
+        )
+        last_called = connection.execute(
+            newest.order_by(attempt.c.called_at.desc(), attempt.c.id).limit(1)
+        ).scalar()
+        present = _present(connection, last_event, last_called)
+    partial = mark.with_suffix(f".{os.getpid()}.partial")
+    try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(present), "utf-8")
+        partial.replace(mark)
+    except OSError as error:
+        raise StoreError(
+            f"{mark} cannot be written: {error.strerror or error}; make room or check its rights"
+        ) from error
+
+
+def _present(connection: Connection, event_id: int | None, attempt_id: str | None) -> dict[str, Any]:
+    identity = connection.execute(select(ledger_meta.c.value).where(ledger_meta.c.key == _IDENTITY)).scalar()
+    row = connection.execute(select(case_event).where(case_event.c.id == event_id)).first()
+    called = connection.execute(select(attempt.c.called_at).where(attempt.c.id == attempt_id)).scalar()
+    told = None if row is None else hashlib.sha256(repr(tuple(map(str, row))).encode()).hexdigest()
+    return {
+        "ledger": identity,
+        "event": None if row is None else [event_id, told],
+        "called": None if called is None else [attempt_id, called.isoformat()],
+    }
+
+
+def _get(ledger: Ledger, key: str) -> str | None:
+    with ledger.read() as connection:
+        return meta.get(connection, key)
+
+
+def _pending_key(account_id: str) -> str:
+    return f"restored:{account_id}"
+
+
+def _forgiven_key(account_id: str) -> str:
+    return f"forgiven:{account_id}"

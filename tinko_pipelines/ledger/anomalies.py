@@ -1,5 +1,6 @@
 """What must not be and yet was seen: written down once while it lasts, for a person to settle."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,33 @@ def note(
     row = {"account_id": account_id, "kind": kind, "subject": subject, "at": at, **details}
     added = insert_ignoring(connection.dialect.name, anomaly).values(**row).returning(anomaly.c.id)
     return connection.execute(added).first() is not None
+
+
+def paid_twice(
+    connection: Connection, case: Mapping[str, Any], charges: Sequence[Mapping[str, Any]], at: datetime
+) -> str:
+    """Note that the money of a debt has come more than once, oldest charge first; the reason in one sentence.
+
+    Which charge is given back, and whether, is for a person to say: nothing here refunds.
+    """
+    names = ", ".join(str(charge.get("id")) for charge in charges)
+    late = charges[-1]
+    left = int(late.get("amount") or 0) - int(late.get("amount_refunded") or 0)
+    reason = f"paid twice: charges {names} have all succeeded"
+    note(
+        connection,
+        case["account_id"],
+        "paid_twice",
+        case["debt_id"],
+        at,
+        case_id=case["id"],
+        detail=reason,
+        proposal=f"refund charge {late.get('id')}: {left} {late.get('currency') or case['currency']}",
+        charge_id=late.get("id"),
+        amount_minor=left,
+        currency=late.get("currency") or case["currency"],
+    )
+    return reason
 
 
 def still_open(ledger: Ledger, account_id: str | None = None) -> list[dict[str, Any]]:

@@ -72,3 +72,25 @@ def close(
         .values(state="dropped", drop_reason=f"case {state}: {reason}"[:200])
     )
     record(connection, case, at, actor, "closed", to_state=state, attempt_id=attempt_id, detail=reason)
+
+
+def reopen(
+    connection: Connection,
+    case: dict[str, Any],
+    due_at: datetime,
+    at: datetime,
+    actor: str,
+    *,
+    attempt_id: str | None = None,
+    reason: str | None = None,
+    **values: Any,
+) -> None:
+    """Hand a case back from a person, with the mails still ahead that were dropped when it went to him."""
+    change(connection, case, at, state="open", state_reason=reason, due_at=due_at, **values)
+    dropped = message.c.drop_reason.startswith("case needs_human")
+    connection.execute(
+        message.update()
+        .where(message.c.case_id == case["id"], message.c.state == "dropped", dropped, message.c.due_at > at)
+        .values(state="scheduled", drop_reason=None)
+    )
+    record(connection, case, at, actor, "reopened", to_state="open", attempt_id=attempt_id, detail=reason)

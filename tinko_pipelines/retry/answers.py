@@ -11,7 +11,10 @@ from tinko_pipelines.gateway.records import Answer
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an attempt: its next state, and what Stripe said about it."""
+    """What became of an attempt: its next state, and what Stripe said about it.
+
+    Before `wait_hours` are over there is no use in asking again, or in trying again.
+    """
 
     state: str
     answer: str
@@ -24,6 +27,7 @@ class Outcome:
     network_decline_code: str | None = None
     network_advice_code: str | None = None
     detail: str | None = None
+    wait_hours: float = 0.0
 
     def verdict(self, card_brand: str | None, on: date) -> Verdict:
         """What the dated rules of banks and networks say of this refusal."""
@@ -65,7 +69,9 @@ def interpret(answer: Answer) -> Outcome:
     named = {400: "look", 404: "gone", 409: "conflict", 429: "rate_limited"}
     kind = "idempotency_error" if answer.error_type == "idempotency_error" else named.get(status)
     detail = answer.message or answer.error_code
-    return Outcome("unknown", kind or ("server_error" if status >= 500 else "other"), detail=detail, **common)
+    kind = kind or ("server_error" if status >= 500 else "other")
+    wait_hours = (answer.retry_after_seconds or 0.0) / 3600
+    return Outcome("unknown", kind, detail=detail, wait_hours=wait_hours, **common)
 
 
 def _accepted(body: dict[str, Any], common: dict[str, Any]) -> Outcome:

@@ -19,7 +19,7 @@ from tinko_pipelines.ledger.control import charging_allowed
 from tinko_pipelines.ledger.mirror import note_seen
 from tinko_pipelines.ledger.schema import BLOCKING, attempt
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.retry import breaker, janitor
+from tinko_pipelines.retry import breaker, janitor, poison
 from tinko_pipelines.retry.answers import Outcome, interpret
 from tinko_pipelines.retry.preflight import Clearance, preflight
 from tinko_pipelines.retry.settle import load_case, settle
@@ -42,7 +42,20 @@ class Run:
 
 
 def retry(run: Run, case_id: str) -> str:
-    """Retry one case that is due; the state it ended in."""
+    """Retry one case that is due; the state it ended in.
+
+    Raises GatewayError when Stripe refuses the key. Whatever else goes wrong with it is noted, and it waits.
+    """
+    try:
+        return _retry(run, case_id)
+    except Exception as error:
+        if poison.is_everybodys(error):
+            raise
+        poison.case_failed(run.ledger, case_id, error, run.clock.now(), ACTOR)
+        return "failed"
+
+
+def _retry(run: Run, case_id: str) -> str:
     now = run.clock.now()
     run.boundary("before_prepare")
     case, row, verdict = _prepare(run, case_id, now)
@@ -53,8 +66,18 @@ def retry(run: Run, case_id: str) -> str:
     clearance = preflight(run.gateway, case)
     run.boundary("after_preflight")
     if not clearance.go:
-        outcome = Outcome("abandoned", clearance.answer, detail=clearance.reason)
-        settle(run.ledger, row, outcome, now, ACTOR, close_as=clearance.close_as)
+        outcome = Outcome(
+            "abandoned", clearance.answer, detail=clearance.reason, wait_hours=clearance.wait_hours
+        )
+        settle(
+            run.ledger,
+            row,
+            outcome,
+            now,
+            ACTOR,
+            close_as=clearance.close_as,
+            paid_twice=clearance.paid_twice,
+        )
         if clearance.key_refused:
             breaker.trip_on_refused_key(run.ledger, row["account_id"], now, clearance.reason)
             raise GatewayError(f"Stripe refuses the key: {clearance.reason}; check STRIPE_SECRET_KEY")

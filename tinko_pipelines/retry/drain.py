@@ -37,6 +37,7 @@ class DrainResult:
     refused: int = 0
     exhausted: int = 0
     closed: int = 0
+    failed: int = 0
     skipped: int = 0
     settled: int = 0
     looked: int = 0

@@ -1,27 +1,39 @@
-"""Settling attempts whose outcome is open, by GET of stored ids; and freeing those a crash left behind."""
+"""Settling attempts whose outcome is open, by GET of stored ids; and freeing those a crash left behind.
+
+A call is repeated only under its own key, only within 20 hours, and only while all that allowed it holds. Where
+something has come up against it while it may still be running, the case waits: it is closed at once only when
+Stripe itself lets nothing succeed any more (paid, cancelled, void), otherwise when 20 hours have left no trace.
+No object of the merchant's is ever cancelled to be sure.
+"""
 
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import Connection, or_, select
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import attempts, cases
 from tinko_pipelines.ledger.control import charging_allowed
-from tinko_pipelines.ledger.schema import attempt, recovery_case
+from tinko_pipelines.ledger.schema import attempt, case_event, recovery_case
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.retry import poison
 from tinko_pipelines.retry.answers import Outcome, from_charge, interpret
 from tinko_pipelines.retry.preflight import View, look, preflight
-from tinko_pipelines.retry.settle import load_case, settle
+from tinko_pipelines.retry.settle import POLL_HOURS, REPOST_HOURS, load_case, settle
 
 ACTOR = "janitor"
-REPOST_HOURS = 20
-"""Stripe may forget a key after 24 h; from here on we only read."""
 ACTION_DEADLINE_HOURS = 72
+CALLED_AGAIN = "attempt_called_again"
+MOST_BLIND_LOOKS = 2
+"""So many looks after the last possible call must have found no trace before it counts as never made."""
+POLLED = ("unknown", "processing", "requires_action")
+_REFUSED = ("look", "gone")
+"""Stripe has refused the request itself (400, 404), so under that call nothing ran."""
 _OPERATIONS = {
     "invoice.pay": "/v1/invoices/{}/pay",
     "payment_intent.confirm": "/v1/payment_intents/{}/confirm",
@@ -52,9 +64,9 @@ def waiting(
         present = ledger.database_now(connection)
         lapsed = or_(attempt.c.lease_until.is_(None), attempt.c.lease_until <= present)
         crashed = attempt.c.state.in_(("prepared", "calling"))
-        polled = attempt.c.state.in_(("unknown", "processing", "requires_action")) & (
-            or_(attempt.c.next_poll_at.is_(None), attempt.c.next_poll_at <= now)
-        )
+        # One without a next look and looked at often enough is with a person; he may ask for another.
+        unplanned = attempt.c.next_poll_at.is_(None) & (attempt.c.poll_count <= len(POLL_HOURS))
+        polled = attempt.c.state.in_(POLLED) & or_(unplanned, attempt.c.next_poll_at <= now)
         ours = attempt.c.account_id == account_id
         if livemode is not None:
             ours &= attempt.c.livemode == livemode
@@ -72,42 +84,81 @@ def resolve(
     lease_seconds: float,
     boundary: Callable[[str], None],
 ) -> str:
-    """Take over one attempt and bring it as far as Stripe's records allow; its state afterwards."""
+    """Take over one attempt and bring it as far as Stripe's records allow; its state afterwards.
+
+    Raises GatewayError when Stripe refuses the key. Whatever else goes wrong with it is noted, and it waits.
+    """
+    try:
+        return _resolve(ledger, gateway, attempt_id, now, owner, lease_seconds, boundary)
+    except Exception as error:
+        if poison.is_everybodys(error):
+            raise
+        poison.attempt_failed(ledger, attempt_id, error, now, ACTOR)
+        return "unknown"
+
+
+def _resolve(
+    ledger: Ledger,
+    gateway: Gateway,
+    attempt_id: str,
+    now: datetime,
+    owner: str,
+    lease_seconds: float,
+    boundary: Callable[[str], None],
+) -> str:
     with ledger.write() as connection:
         row = attempts.claim(ledger, connection, attempt_id, owner, lease_seconds)
         if row is None:
             return "skipped"
+        if row["state"] in POLLED and row["next_poll_at"] is not None and row["next_poll_at"] > now:
+            attempts.update(connection, row, lease_until=None)  # Somebody else has just looked.
+            return "skipped"
         found = select(recovery_case).where(recovery_case.c.id == row["case_id"])
         case = dict(connection.execute(found).mappings().one())
         if row["state"] == "calling":
-            attempts.update(connection, row, state="unknown", answer="lost")
+            attempts.update(connection, row, state="unknown", answer="lost", next_poll_at=now)
             cases.record(connection, case, now, ACTOR, "attempt_unknown", attempt_id=row["id"], detail="lost")
-            row["state"] = "unknown"
-        taken = set(
-            connection.execute(
-                select(attempt.c.charge_id).where(attempt.c.case_id == case["id"], attempt.c.id != row["id"])
-            ).scalars()
-        )
+            row |= {"state": "unknown", "answer": "lost"}
+        past = _past(connection, case, row)
     if row["state"] == "prepared":
         settle(ledger, row, Outcome("abandoned", "never_called"), now, ACTOR)
         return "abandoned"
     boundary("janitor_before_get")
     view = look(gateway, case)
     boundary("janitor_after_get")
-    outcome, close_as = judge(row, case, view, taken, now)
-    recent = now - row["called_at"] < timedelta(hours=REPOST_HOURS)
-    if outcome.answer == "no_trace":
-        if recent and _may_call_again(ledger, gateway, row, case, now, lease_seconds):
-            again = gateway.post(
-                operation_path(row), frozen_parameters(row), row["idempotency_key"], row["api_version"]
-            )
-            outcome = interpret(again)
-            if outcome.state == "abandoned":
-                outcome = Outcome("unknown", outcome.answer, detail=outcome.detail)
-        elif recent or row["poll_count"] < 2:
-            outcome = Outcome("unknown", "no_trace_yet")
-    settle(ledger, row, outcome, now, ACTOR, close_as=close_as)
+    outcome, close_as = judge(row, case, view, past, now)
+    if outcome.answer == "no_trace" and (_recent(row, now) or row["poll_count"] < MOST_BLIND_LOOKS):
+        outcome = Outcome("unknown", "no_trace_yet")
+        if _recent(row, now) and _may_call_again(ledger, gateway, row, case, now, lease_seconds):
+            outcome = _call_again(gateway, row)
+    settle(ledger, row, outcome, now, ACTOR, close_as=close_as, paid_twice=view.paid_twice)
+    if outcome.answer == "key_refused":
+        poison.key_refused(ledger, row["account_id"], now, outcome.detail)
     return outcome.state
+
+
+def _recent(row: dict[str, Any], now: datetime) -> bool:
+    """Whether the key still means the same call to Stripe, with room to spare."""
+    return bool(now - row["called_at"] < timedelta(hours=REPOST_HOURS))
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the ledger knows of an attempt's past: the charges of the case's others, and whether it was repeated."""
+
+    taken: frozenset[str | None] = frozenset()
+    called_again: bool = False
+
+
+def _past(connection: Connection, case: dict[str, Any], row: dict[str, Any]) -> Past:
+    others = select(attempt.c.charge_id).where(attempt.c.case_id == case["id"], attempt.c.id != row["id"])
+    again = select(case_event.c.id).where(
+        case_event.c.case_id == case["id"],
+        case_event.c.attempt_id == row["id"],
+        case_event.c.kind == CALLED_AGAIN,
+    )
+    taken = {*connection.execute(others).scalars(), case["first_charge_id"]}
+    return Past(frozenset(taken), connection.execute(again).first() is not None)
 
 
 def _may_call_again(
@@ -119,19 +170,33 @@ def _may_call_again(
     lease_seconds: float,
 ) -> bool:
     """Whether all that had to hold for the first call holds now; if so, with the lease renewed for it."""
-    if case["state"] != "open" or row["livemode"] != gateway.livemode or not preflight(gateway, case).go:
+    if row["answer"] == "idempotency_error" or case["state"] != "open" or row["livemode"] != gateway.livemode:
+        return False
+    frozen_parameters(row)
+    if not preflight(gateway, case).go:
         return False
     with ledger.write() as connection:
-        if load_case(ledger, connection, case["id"])["state"] != "open":
+        present = load_case(ledger, connection, case["id"])
+        if present["state"] != "open" or not charging_allowed(connection, row["account_id"], now):
             return False
         lease = ledger.database_now(connection) + timedelta(seconds=lease_seconds)
-        return charging_allowed(connection, row["account_id"], now) and attempts.update(
-            connection, row, lease_until=lease
-        )
+        if not attempts.update(connection, row, lease_until=lease):
+            return False
+        cases.record(connection, present, now, ACTOR, CALLED_AGAIN, attempt_id=row["id"])
+        return True
+
+
+def _call_again(gateway: Gateway, row: dict[str, Any]) -> Outcome:
+    """The same call under the same key. That this one was refused says nothing of the first."""
+    answer = gateway.post(
+        operation_path(row), frozen_parameters(row), row["idempotency_key"], row["api_version"]
+    )
+    outcome = interpret(answer)
+    return replace(outcome, state="unknown") if outcome.state == "abandoned" else outcome
 
 
 def judge(
-    row: dict[str, Any], case: dict[str, Any], view: View, taken: set[str | None], now: datetime
+    row: dict[str, Any], case: dict[str, Any], view: View, past: Past, now: datetime
 ) -> tuple[Outcome, str | None]:
     """What Stripe's records say of the attempt, and the state its case must take (None: by the outcome)."""
     if view.standing in ("unread", "key_refused"):
@@ -139,29 +204,37 @@ def judge(
     if view.standing == "gone":
         return Outcome("abandoned", "gone", detail=view.reason), "needs_human"
     close_as = {"paid": "paid_elsewhere", "dead": "cancelled"}.get(view.standing)
-    if row["answer"] == "look":
-        # Stripe has refused the request itself (400), so no charge is ours, and another card must not wait.
+    refused = row["answer"] in _REFUSED
+    charge = None if refused and not past.called_again else _own_charge(row, view, past)
+    if charge is not None:
+        outcome = from_charge(charge)
+        return outcome, close_as if outcome.state == "declined" else None
+    if refused:
         found = "refused" if close_as is None else view.standing
         return Outcome("abandoned", found, detail=row["detail"]), close_as
-    since = row["called_at"].timestamp() - 5
-    ours = [
-        charge
-        for charge in view.charges
-        if int(charge.get("created") or 0) >= since
-        and charge.get("id") not in taken
-        and charge.get("id") != case["first_charge_id"]
-        and (charge.get("metadata") or {}).get("tinko_attempt", row["id"]) == row["id"]
-    ]
-    if ours:
-        outcome = from_charge(ours[0])
-        if outcome.state in ("succeeded", "declined"):
-            return outcome, None if outcome.state == "succeeded" else close_as
-        return outcome, None
-    if close_as is not None:
+    if close_as is not None and (view.final or not _recent(row, now)):
         return Outcome("abandoned", view.standing, detail=view.reason), close_as
     if view.status in ("processing", "requires_action"):
         late = now - row["called_at"] > timedelta(hours=ACTION_DEADLINE_HOURS)
         if view.status == "requires_action" and late:
             return Outcome("abandoned", "action_never_taken", detail=view.reason), "needs_human"
         return Outcome(str(view.status), str(view.status), executed=True), None
-    return Outcome("abandoned", "no_trace", detail=view.reason), None
+    to_person = "needs_human" if row["answer"] == "idempotency_error" else None
+    return Outcome("abandoned", "no_trace", detail=view.reason), to_person
+
+
+def _own_charge(row: dict[str, Any], view: View, past: Past) -> dict[str, Any] | None:
+    """The charge the attempt has made: the first one since its call that is nobody else's.
+
+    Where the call was repeated a second one may be there, and the one that took the money counts.
+    """
+    since = row["called_at"].timestamp() - 5
+    ours = [
+        charge
+        for charge in view.charges
+        if int(charge.get("created") or 0) >= since
+        and charge.get("id") not in past.taken
+        and (charge.get("metadata") or {}).get("tinko_attempt", row["id"]) == row["id"]
+    ]
+    paid = [charge for charge in ours if charge.get("status") == "succeeded"] if past.called_again else []
+    return next(iter(paid or ours), None)

@@ -19,6 +19,8 @@ _EXPANDED = {
 }
 _MOST_INTENTS = 5
 _PAGE = 100
+_SLOW_HOURS = 6.0
+"""What Stripe does by itself, or a bank takes days for, is not asked for every few minutes."""
 
 Object = dict[str, Any]
 
@@ -45,13 +47,23 @@ class View:
         return self.customer["id"] if self.customer else None
 
     @property
-    def paid_by(self) -> tuple[Object, ...]:
-        """The charges whose money has come and was not given back; more than one is one too many."""
-        return tuple(
-            charge
-            for charge in self.charges
-            if charge.get("status") == "succeeded" and not charge.get("refunded")
-        )
+    def final(self) -> bool:
+        """Whether Stripe lets no call succeed any more, not even one that is still under way there."""
+        return self.standing == "gone" or self.status in ("paid", "succeeded", "canceled", "void")
+
+    @property
+    def paid_twice(self) -> tuple[Object, ...]:
+        """The charges that have together brought more than the debt, oldest first; none where all is well."""
+        total = self.body.get("amount_due", self.body.get("amount"))
+        good = [charge for charge in self.charges if charge.get("status") == "succeeded"]
+        kept = [charge for charge in good if _left(charge) > 0]
+        if total is None or len(kept) < 2 or sum(_left(charge) for charge in kept) <= int(total):
+            return ()
+        return tuple(kept)
+
+
+def _left(charge: Object) -> int:
+    return int(charge.get("amount") or 0) - int(charge.get("amount_refunded") or 0)
 
 
 def look(gateway: Gateway, case: Object) -> View:
@@ -128,7 +140,8 @@ class Clearance:
     """Whether the call may go ahead; if not, which state the case takes (None: it stays open) and why.
 
     `answer` is what the attempt is given up with: `refused` leaves its turn to the plan's next one, `preflight`
-    has it looked at again soon. `charges` are the newest ones of the customer and those of the debt, for the caps.
+    has it looked at again after `wait_hours`. `charges` are the newest ones of the customer and those of the debt,
+    for the caps; `paid_twice` are those of a debt whose money has come more than once.
     """
 
     go: bool
@@ -136,7 +149,8 @@ class Clearance:
     reason: str = ""
     answer: str = "preflight"
     charges: tuple[Object, ...] = ()
-    paid_by: tuple[Object, ...] = ()
+    paid_twice: tuple[Object, ...] = ()
+    wait_hours: float = 0.25
 
     @property
     def key_refused(self) -> bool:
@@ -150,7 +164,7 @@ def preflight(gateway: Gateway, case: Object) -> Clearance:
     if view.standing in ("paid", "dead"):
         # No call follows, so there is room to see whether it was paid more than once.
         close_as = "paid_elsewhere" if view.standing == "paid" else "cancelled"
-        return Clearance(False, close_as, view.reason, paid_by=_with_charges(gateway, view).paid_by)
+        return Clearance(False, close_as, view.reason, paid_twice=_with_charges(gateway, view).paid_twice)
     if view.standing == "gone":
         return Clearance(False, "needs_human", view.reason)
     if view.standing != "open":
@@ -171,7 +185,7 @@ def preflight(gateway: Gateway, case: Object) -> Clearance:
         return _not_read(view)
     charges = (*view.charges, *newest)
     return (
-        _settled_by_charge(view)
+        _settled_by_charge(case, view)
         or _paid_otherwise(case, view, newest, more)
         or _without_method(gateway, case, view)
         or Clearance(True, charges=charges)
@@ -203,7 +217,7 @@ def _changed(case: Object, view: View) -> Clearance | None:
             f"owed is {owed} {body.get('currency')}, planned {case['amount_minor']} {case['currency']}",
         )
     if case["debt_kind"] == "invoice" and body.get("next_payment_attempt"):
-        return Clearance(False, None, "Stripe retries this invoice itself")
+        return Clearance(False, None, "Stripe retries this invoice itself", wait_hours=_SLOW_HOURS)
     if body.get("collection_method") == "send_invoice":
         return Clearance(False, None, "the invoice is sent, not charged", "refused")
     return None
@@ -222,14 +236,18 @@ def _with_own(gateway: Gateway, case: Object, view: View, newest: tuple[Object, 
     return replace(view, charges=_oldest_first([*view.charges, *own]))
 
 
-def _settled_by_charge(view: View) -> Clearance | None:
+def _settled_by_charge(case: Object, view: View) -> Clearance | None:
     for charge in view.charges:
         if charge.get("disputed"):
             return Clearance(False, "cancelled", f"charge {charge.get('id')} is disputed")
         if charge.get("refunded") or charge.get("amount_refunded"):
             return Clearance(False, "cancelled", f"charge {charge.get('id')} was refunded")
+        if charge.get("status") == "succeeded" and case["debt_kind"] != "invoice":
+            # An invoice may be paid in parts; an intent that is open has no such charge.
+            reason = f"charge {charge.get('id')} has succeeded, yet {view.reason}"
+            return Clearance(False, "needs_human", reason, paid_twice=view.paid_twice)
         if charge.get("status") == "pending":
-            return Clearance(False, None, f"charge {charge.get('id')} is under way")
+            return Clearance(False, None, f"charge {charge.get('id')} is under way", wait_hours=_SLOW_HOURS)
     return None
 
 
@@ -254,7 +272,8 @@ def _paid_otherwise(case: Object, view: View, charges: tuple[Object, ...], more:
         if charge.get("status") == "succeeded":
             return Clearance(False, "needs_human", f"the customer paid as much by charge {charge.get('id')}")
         if charge.get("status") == "pending":
-            return Clearance(False, None, f"charge {charge.get('id')} of as much is under way")
+            reason = f"charge {charge.get('id')} of as much is under way"
+            return Clearance(False, None, reason, wait_hours=_SLOW_HOURS)
     if more and all(int(charge.get("created") or 0) >= failed_at for charge in charges):
         reason = (
             f"more than {_PAGE} charges of the customer since: whether one paid this order cannot be told"

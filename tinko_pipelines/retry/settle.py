@@ -1,18 +1,26 @@
 """Writing down what became of an attempt, and what that means for its case: one transaction, fenced."""
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from tinko_pipelines.ledger import anomalies, attempts, cases
-from tinko_pipelines.ledger.schema import network_attempt, recovery_case
+from tinko_pipelines.ledger.schema import attempt, network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
 from tinko_pipelines.retry.answers import Outcome
 
-POLL_HOURS = (0.0, 1 / 60, 1 / 12, 1.0, 6.0, 24.0, 24.0, 24.0, 24.0, 24.0, 24.0)
-"""After the n-th look the next one waits so long; after the last, a person takes over."""
+POLL_HOURS = (0.0, 1 / 60, 1 / 12, 1.0, 6.0, 24.0, 24.0, 24.0, 24.0, 24.0)
+"""After the n-th look that found nothing final the next one waits so long; after the last a person takes over."""
+SLOW_FROM = POLL_HOURS.index(1.0)
+"""Where looking begins for what a bank or the customer has to do."""
+REPOST_HOURS = 20
+"""Stripe may forget a key after 24 h: so long after the call it is not repeated, and what left no trace never ran."""
+_LOOKED = ("unread", "key_refused", "no_trace_yet")
+"""Answers of a look only: what the call itself was answered with stays known."""
 
 
 def settle(
@@ -23,8 +31,14 @@ def settle(
     actor: str,
     *,
     close_as: str | None = None,
+    paid_twice: Sequence[Mapping[str, Any]] = (),
 ) -> bool:
-    """Store `outcome` for the attempt if the fence is still ours; `close_as` overrides the case's next state."""
+    """Store `outcome` for the attempt if the fence is still ours; `close_as` overrides the case's next state.
+
+    With `paid_twice`, the charges of a debt whose money has come more than once, the case goes to a person.
+    """
+    outcome = _storable(outcome)
+    looked = outcome.answer in _LOOKED and row.get("answer") is not None
     values = {
         "http_status": outcome.http_status or row.get("http_status"),
         "request_id": outcome.request_id or row.get("request_id"),
@@ -33,8 +47,8 @@ def settle(
         "advice_code": outcome.advice_code,
         "network_decline_code": outcome.network_decline_code,
         "network_advice_code": outcome.network_advice_code,
-        "answer": outcome.answer,
-        "detail": (outcome.detail or "")[:500] or None,
+        "answer": row["answer"] if looked else outcome.answer,
+        "detail": row["detail"] if looked else (outcome.detail or "")[:500] or None,
         "executed": outcome.executed,
         "lease_until": None,
     }
@@ -45,6 +59,7 @@ def settle(
         if not attempts.update(
             connection, row, state=outcome.state, settled_at=at, next_poll_at=None, **values
         ):
+            _late_success(connection, case, row, outcome, at)
             return False
         if outcome.executed and outcome.state in ("succeeded", "declined"):
             _mirror(ledger, connection, row, outcome, at)
@@ -57,8 +72,19 @@ def settle(
             attempt_id=row["id"],
             detail=outcome.decline_code or outcome.answer,
         )
-        _advance_case(connection, case, row, outcome, at, actor, close_as)
+        if paid_twice:
+            close_as = "needs_human"
+            outcome = replace(outcome, detail=anomalies.paid_twice(connection, case, paid_twice, at))
+        _advance_case(connection, case, row, outcome, at, actor, close_as, twice=bool(paid_twice))
     return True
+
+
+def _storable(outcome: Outcome) -> Outcome:
+    """Without NUL, which PostgreSQL stores in no text: what Stripe says must not keep a result from the ledger."""
+    texts: dict[str, Any] = {
+        name: text.replace("\0", "") for name, text in asdict(outcome).items() if isinstance(text, str)
+    }
+    return replace(outcome, **texts)
 
 
 def load_case(ledger: Ledger, connection: Connection, case_id: str) -> dict[str, Any]:
@@ -82,20 +108,76 @@ def _keep_open(
     state = outcome.state
     if row["state"] in ("processing", "requires_action"):
         state = row["state"]
-    wait = POLL_HOURS[min(polls, len(POLL_HOURS) - 1)]
+    next_poll_at = _next_look(row, state, polls, outcome, at)
     if not attempts.update(
-        connection, row, state=state, next_poll_at=at + timedelta(hours=wait), poll_count=polls + 1, **values
+        connection, row, state=state, next_poll_at=next_poll_at, poll_count=polls + 1, **values
     ):
         return False
-    if outcome.answer == "idempotency_error":
+    reason = None if next_poll_at else f"the outcome stays {state}: nobody looks at it again by itself"
+    if values["answer"] == "idempotency_error":
+        reason = "Stripe knows this attempt's key with other parameters"
         anomalies.note(
-            connection, row["account_id"], "idempotency_error", row["id"], at, case_id=row["case_id"]
+            connection,
+            row["account_id"],
+            "idempotency_error",
+            row["id"],
+            at,
+            case_id=case["id"],
+            detail=values["detail"],
+            proposal=f"compare attempt {row['id']} with the request log at Stripe, then resolve the case",
         )
-    if polls >= len(POLL_HOURS) and case["state"] == "open":
-        cases.close(
-            connection, case, "needs_human", "the outcome stays unknown", at, actor, attempt_id=row["id"]
-        )
+    if reason and case["state"] == "open":
+        cases.close(connection, case, "needs_human", reason, at, actor, attempt_id=row["id"])
     return True
+
+
+def _next_look(
+    row: dict[str, Any], state: str, polls: int, outcome: Outcome, at: datetime
+) -> datetime | None:
+    """When Stripe is asked again; None when it has been asked often enough."""
+    if polls >= len(POLL_HOURS):
+        return None
+    wait_hours = POLL_HOURS[polls if state == "unknown" else max(polls, SLOW_FROM)]
+    next_at = at + timedelta(hours=max(wait_hours, outcome.wait_hours))
+    edge = (row["called_at"] or at) + timedelta(hours=REPOST_HOURS)
+    return edge if state == "unknown" and at < edge < next_at else next_at
+
+
+def _late_success(
+    connection: Connection, case: dict[str, Any], row: dict[str, Any], outcome: Outcome, at: datetime
+) -> None:
+    """Somebody else has judged the attempt meanwhile; if he took it for failed, a charge of ours is in no book."""
+    if outcome.state != "succeeded":
+        return
+    present = connection.execute(select(attempt.c.state).where(attempt.c.id == row["id"])).scalar()
+    if present in ("declined", "abandoned"):
+        _note_charge(connection, case, row, outcome, at, f"attempt {row['id']} had been settled as {present}")
+
+
+def _note_charge(
+    connection: Connection,
+    case: dict[str, Any],
+    row: dict[str, Any],
+    outcome: Outcome,
+    at: datetime,
+    why: str,
+) -> None:
+    charge = {"id": outcome.charge_id, "amount": row["amount_minor"], "currency": row["currency"]}
+    paid = case["state"] in ("recovered", "paid_elsewhere")
+    anomalies.note(
+        connection,
+        row["account_id"],
+        "paid_twice" if paid else "success_after_end",
+        case["debt_id"] if paid else row["id"],
+        at,
+        case_id=case["id"],
+        detail=f"charge {charge['id']} of ours succeeded, yet {why}",
+        proposal=f"look whether the debt was paid or given up without it; if so refund {charge['id']}:"
+        f" {charge['amount']} {charge['currency']}",
+        charge_id=outcome.charge_id,
+        amount_minor=row["amount_minor"],
+        currency=row["currency"],
+    )
 
 
 def _mirror(
@@ -131,22 +213,16 @@ def _advance_case(
     at: datetime,
     actor: str,
     close_as: str | None,
+    *,
+    twice: bool,
 ) -> None:
     executed = case["executed_attempts"] + int(outcome.executed)
     if case["state"] not in ("open", "needs_human"):
+        if outcome.state == "succeeded":
+            _note_charge(connection, case, row, outcome, at, f"the case is {case['state']}")
         return
-    if outcome.state == "succeeded":
-        cases.close(
-            connection,
-            case,
-            "recovered",
-            "our retry succeeded",
-            at,
-            actor,
-            attempt_id=row["id"],
-            executed_attempts=executed,
-        )
-        return
+    if outcome.state == "succeeded" and not twice:
+        close_as, outcome = "recovered", replace(outcome, detail="our retry succeeded")
     if close_as is not None:
         if close_as != case["state"]:
             reason = outcome.detail or outcome.answer
@@ -160,20 +236,18 @@ def _advance_case(
                 attempt_id=row["id"],
                 executed_attempts=executed,
             )
+        elif outcome.executed:
+            cases.change(connection, case, at, executed_attempts=executed)
         return
-    due_at = next_due(case, outcome, executed, at)
     forbidden = outcome.never_again(case["card_brand"], at.date())
+    most = min(case["max_attempts"], executed) if forbidden else case["max_attempts"]
+    values = {"executed_attempts": executed, "max_attempts": most}
+    due_at = next_due(case, outcome, executed, at)
     if case["state"] == "needs_human":
-        cases.record(connection, case, at, actor, "reopened", to_state="open", attempt_id=row["id"])
-    cases.change(
-        connection,
-        case,
-        at,
-        state="open",
-        due_at=due_at,
-        executed_attempts=executed,
-        max_attempts=min(case["max_attempts"], executed) if forbidden else case["max_attempts"],
-    )
+        reason = f"the outcome is known now: {outcome.state}"
+        cases.reopen(connection, case, due_at, at, actor, attempt_id=row["id"], reason=reason, **values)
+    else:
+        cases.change(connection, case, at, due_at=due_at, **values)
 
 
 def next_due(case: dict[str, Any], outcome: Outcome, executed: int, at: datetime) -> datetime:
@@ -182,7 +256,8 @@ def next_due(case: dict[str, Any], outcome: Outcome, executed: int, at: datetime
     if outcome.answer == "cap":
         return max(case["due_at"] or ends_at, at)
     if outcome.state == "abandoned" and outcome.answer != "refused":
-        wait_hours = 0.0 if outcome.answer in ("no_trace", "never_called") else 0.25
+        soon = outcome.answer in ("no_trace", "never_called")
+        wait_hours = 0.0 if soon else max(0.25, outcome.wait_hours)
         return min(at + timedelta(hours=wait_hours), max(ends_at, at))
     brand, on = case["card_brand"], at.date()
     if executed >= case["max_attempts"] or outcome.never_again(brand, on):

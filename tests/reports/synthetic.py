@@ -1,7 +1,7 @@
 """A small lake and ledger export, written as Parquet with the real schemas; rows name only what matters to them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Float, Integer, Table
 
 from tinko_pipelines.lake.debts import FAILED_PAYMENTS
 from tinko_pipelines.lake.schemas import OBJECTS
+from tinko_pipelines.ledger.network_caps import published
 from tinko_pipelines.ledger.schema import metadata
 from tinko_pipelines.ledger.types import UtcDateTime
 from tinko_pipelines.settings import Settings, load_settings
@@ -147,6 +148,22 @@ class World:
         }  # fmt: skip
         self.ledger["message"].append({**row, **values})
 
+    def tried(self, id: str, at: datetime, **values: Any) -> None:
+        """Let a network have refused the debt's card at `at`."""
+        case = next(case for case in self.ledger["recovery_case"] if case["debt_id"] == id)
+        row = {
+            "charge_id": f"ch_{id}_{at:%d%H%M}", "account_id": case["account_id"], "livemode": case["livemode"],
+            "card_fingerprint": case["card_fingerprint"], "card_brand": case["card_brand"], "at": at,
+            "amount_minor": case["amount_minor"], "currency": case["currency"], "declined": True, "ours": False,
+        }  # fmt: skip
+        self.ledger["network_attempt"].append({**row, **values})
+
+    def refused(self, id: str, rule: str, at: datetime) -> None:
+        case = next(case for case in self.ledger["recovery_case"] if case["debt_id"] == id)
+        number = len(self.ledger["cap_refusal"]) + 1
+        row = {"id": number, "case_id": case["id"], "account_id": case["account_id"], "rule": rule}
+        self.ledger["cap_refusal"].append({**row, "subject": "x", "at": at, "free_at": at + days(1)})
+
     def announce(self, id: str, at: datetime, retry_at: datetime) -> None:
         """Let Stripe announce in an event when it will try this invoice again."""
         self.lake["events"].append(
@@ -218,7 +235,7 @@ def story() -> World:
         world.lake["disputes"].append({**common, **dispute, "currency": "usd"})
 
     world.debt("in_open")
-    world.case("in_open")
+    world.case("in_open", card_fingerprint="fp_open", card_brand="mastercard")
     world.attempt("in_open", 1, FAILED_AT + days(2), "declined")
     world.debt("in_left_alone", first_failed_at=AS_OF - days(5), last_failed_at=AS_OF - days(5))
     world.debt("in_void", status="void")
@@ -229,6 +246,13 @@ def story() -> World:
     world.paid("pi_yen", FAILED_AT + days(1))
     world.debt("in_own_twin", account_id="acct_2", amount_minor=7000)
     world.debt("in_own", account_id="acct_2", amount_minor=9000)
+    for rule in published():
+        world.ledger["cap_rule"].append(asdict(rule))
+    for minute in range(12):
+        world.tried("in_open", FAILED_AT + timedelta(minutes=minute), ours=minute == 11)
+    world.refused("in_open", "tinko_card_24h", FAILED_AT + timedelta(hours=2))
+    world.refused("in_open", "mastercard_24h", FAILED_AT + timedelta(hours=3))
+    world.refused("in_open", "tinko_card_24h", FAILED_AT + days(3))
     for hour in range(3):
         world.charge(f"ch_good_{hour}", FAILED_AT + timedelta(hours=hour), "succeeded")
     return world

@@ -118,6 +118,24 @@ def test_the_ledger_is_believed_before_the_lake_has_caught_up_and_days_are_utc(
     assert rows(fresh, "SELECT cohort_month::varchar FROM recovery_debts") == [("2026-09-01",)]
 
 
+def test_refusals_are_counted_by_rule_and_network(told: Told) -> None:
+    found = rows(
+        told[0],
+        "SELECT strftime(day, '%m-%d'), rule, network, refusals, refused_cases, refused_amount_minor"
+        " FROM cap_refusals_by_day ORDER BY ALL",
+    )
+    assert found == [
+        ("09-01", "mastercard_24h", "mastercard", 1, 1, 1000),
+        ("09-01", "tinko_card_24h", "any", 1, 1, 1000),
+        ("09-04", "tinko_card_24h", "any", 1, 1, 1000),
+    ]
+
+
+def test_fees_for_attempts_above_the_networks_caps_are_estimated(told: Told) -> None:
+    found = rows(told[0], "SELECT * EXCLUDE (account_id, livemode, day) FROM excess_attempts_by_day")
+    assert found == [("mastercard", "usd", 2, 1, 100, 2, 100)]
+
+
 def test_an_empty_lake_and_ledger_build(fresh: Settings) -> None:
     World().write(fresh)
     result = build(fresh, AS_OF)

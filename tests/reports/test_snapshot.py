@@ -29,6 +29,7 @@ def test_the_snapshot_holds_the_marts_alone(published: Settings) -> None:
     assert [row[1] for row in found.rows] == sorted(
         "recovery_debts recovery_by_cohort recovery_by_category recovery_by_reason recovery_by_code"
         " recovery_by_attempt cash_by_day time_to_recover attempts messages recovery_cost payments_by_day"
+        " cap_refusals_by_day excess_attempts_by_day"
         " recovery_summary".split()
     )
 

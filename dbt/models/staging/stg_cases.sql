@@ -11,6 +11,8 @@ select
     move,
     verdict_source,
     decline_code,
+    card_fingerprint,
+    lower(card_brand) as network,
     policy_version,
     created_at,
     closed_at

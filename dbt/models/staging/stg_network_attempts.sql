@@ -1,0 +1,12 @@
+select
+    charge_id,
+    account_id,
+    livemode,
+    card_fingerprint,
+    lower(card_brand) as network,
+    lower(currency) as currency,
+    amount_minor,
+    "at" as attempted_at,
+    declined as is_declined,
+    ours as is_ours
+from {{ source('ledger', 'network_attempt') }}

@@ -84,11 +84,11 @@ def _retry(run: Run, case_id: str) -> str:
         return "closed" if clearance.close_as else "abandoned"
     _tag(run, case, row)
     run.boundary("before_begin_call")
-    called = _begin_call(run, case, row, now, clearance)
+    called = _begin_call(run, case, row, run.clock.now(), clearance)
     if isinstance(called, str):
         return called
     run.boundary("after_begin_call")
-    return _call(run, called, now)
+    return _call(run, called)
 
 
 def _prepare(run: Run, case_id: str, now: datetime) -> tuple[dict[str, Any], dict[str, Any] | None, str]:
@@ -193,7 +193,7 @@ def _obstacle(
     return "cap"
 
 
-def _call(run: Run, row: dict[str, Any], now: datetime) -> str:
+def _call(run: Run, row: dict[str, Any]) -> str:
     run.boundary("before_http")
     answer = run.gateway.post(
         janitor.operation_path(row),
@@ -202,7 +202,7 @@ def _call(run: Run, row: dict[str, Any], now: datetime) -> str:
         row["api_version"],
     )
     run.boundary("after_http")
-    outcome = interpret(answer)
+    outcome, now = interpret(answer), run.clock.now()
     run.boundary("before_settle")
     kept = settle(run.ledger, row, outcome, now, ACTOR)
     run.boundary("after_settle")

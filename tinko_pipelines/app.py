@@ -271,9 +271,12 @@ class App:
 
     def send_mail(self, *, owner: str, max_seconds: float | None = None) -> SendResult:
         """Send every message that is due, each at most once."""
+        from tinko_pipelines.ledger import limits
         from tinko_pipelines.outreach.send import Merchant, send_due
         from tinko_pipelines.outreach.transport import transport_for
 
+        if self.settings.mails_for_real:
+            limits.synchronise(self.ledger, limits.Limits.from_settings(self.settings))
         return send_due(
             self.ledger,
             self.gateway,

@@ -110,6 +110,11 @@ class Settings(BaseSettings):
         description="`smtp://user:password@host:587` (STARTTLS), `smtps://…:465`, or `smtp+plain://host`.",
     )
     mail_from: str = Field("Billing <billing@example.com>", description="Sender of every mail.")
+    mails_per_address_24h: int = Field(
+        1, ge=1, le=10, description="Most reminders to one address in 24 hours."
+    )
+    mails_per_address_7d: int = Field(3, ge=1, le=20, description="Most reminders to one address in 7 days.")
+    mails_per_case: int = Field(6, ge=1, le=20, description="Most reminders about one debt.")
     merchant_name: str = Field("Your company", description="How mails name the merchant.")
     merchant_address: str = Field("", description="Postal address below each mail.")
     support_email: str = Field("support@example.com", description="Where customers can ask.")

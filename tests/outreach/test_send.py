@@ -21,7 +21,7 @@ from tinko_pipelines.clock import FixedClock
 from tinko_pipelines.errors import MailError, SettingsError
 from tinko_pipelines.gateway.records import Answer
 from tinko_pipelines.ledger.control import pause
-from tinko_pipelines.ledger.schema import message, suppression
+from tinko_pipelines.ledger.schema import cap_refusal, message, recovery_case, suppression
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.outreach.send import Merchant, SendResult, SentMail, hash_address, send_due
 from tinko_pipelines.outreach.transport import FileTransport, SmtpTransport, Transport
@@ -92,11 +92,12 @@ def enrolled(ledger: Ledger, stripe: Stripe, **changes: Any) -> None:
     enrol(ledger, failed_table(row), now=NOW, policy=Policy.from_settings(Settings()))
 
 
-def send(ledger: Ledger, stripe: Stripe, transport: Transport, **options: Any) -> SendResult:
+def send(
+    ledger: Ledger, stripe: Stripe, transport: Transport, *, after_hours: float = 0, **options: Any
+) -> SendResult:
     defaults: dict[str, Any] = {"merchant": MERCHANT, "max_seconds": 20, "owner": "test", "dry_run": False}
-    return send_due(
-        ledger, stripe, transport, FixedClock(NOW + timedelta(minutes=1)), **{**defaults, **options}
-    )
+    clock = FixedClock(NOW + timedelta(minutes=1, hours=after_hours))
+    return send_due(ledger, stripe, transport, clock, **{**defaults, **options})
 
 
 def states(ledger: Ledger) -> list[tuple[str, str | None]]:
@@ -158,6 +159,65 @@ def test_a_suppressed_address_is_refused_by_the_database(ledger: Ledger, tmp_pat
     send(ledger, stripe, FileTransport(tmp_path / "outbox"))
     assert states(ledger)[0] == ("dropped", "suppressed")
     assert not (tmp_path / "outbox").exists()
+
+
+def two_debts_of_one_address(ledger: Ledger, stripe: Stripe) -> None:
+    enrolled(ledger, stripe)
+    stripe.add("pi_2", passes=False)
+    row = failed_row("pi_2", move="customer", category="card_expired", retry_same_card=False)
+    enrol(ledger, failed_table(row), now=NOW, policy=Policy.from_settings(Settings()))
+
+
+def test_a_second_mail_to_an_address_waits_until_its_cap_is_free(ledger: Ledger, tmp_path: Path) -> None:
+    stripe, transport = Stripe(), FileTransport(tmp_path)
+    two_debts_of_one_address(ledger, stripe)
+    first = send(ledger, stripe, transport)
+    assert (first.sent, first.later, first.dropped) == (1, 1, 0)
+    with ledger.read() as connection:
+        (refusal,) = connection.execute(select(cap_refusal)).mappings()
+        waiting = select(message.c.due_at).where(message.c.detail == "put off by tinko_address_24h")
+        assert connection.execute(waiting).scalars().all() == [refusal["free_at"]]
+    assert (refusal["rule"], refusal["free_at"]) == (
+        "tinko_address_24h",
+        NOW + timedelta(minutes=1, hours=24),
+    )
+    assert refusal["subject"] == hash_address("ann@example.org", SALT)
+    assert send(ledger, stripe, transport, after_hours=23).counts() == SendResult().counts()
+    assert send(ledger, stripe, transport, after_hours=24).sent == 1
+    assert len(list(tmp_path.glob("*.eml"))) == 2
+
+
+def test_a_mail_that_cannot_go_out_before_the_plan_ends_is_dropped(ledger: Ledger, tmp_path: Path) -> None:
+    stripe = Stripe()
+    two_debts_of_one_address(ledger, stripe)
+    with ledger.write() as connection:
+        connection.execute(recovery_case.update().values(plan_ends_at=NOW + timedelta(hours=12)))
+    result = send(ledger, stripe, FileTransport(tmp_path))
+    assert (result.sent, result.dropped) == (1, 1)
+    assert ("dropped", "tinko_address_24h lets no mail through before the plan is over") in states(ledger)
+
+
+def test_a_receipt_in_doubt_is_sent_once_more_and_never_a_third_time(ledger: Ledger, tmp_path: Path) -> None:
+    class Lost:
+        def __init__(self) -> None:
+            self.taken: list[str] = []
+
+        def send(self, mail: EmailMessage) -> None:
+            self.taken.append(str(mail["Message-ID"]))
+            raise ConnectionResetError
+
+    stripe, transport = Stripe(), Lost()
+    enrolled(ledger, stripe)
+    with ledger.write() as connection:
+        row = connection.execute(select(message).order_by(message.c.step)).mappings().first()
+        assert row is not None
+        receipt = {**row, "id": "receipt", "step": 99, "kind": "receipt"}
+        connection.execute(message.insert().values(**receipt))
+        connection.execute(message.update().where(message.c.kind == "dunning").values(state="dropped"))
+    assert send(ledger, stripe, transport).later == 1
+    assert send(ledger, stripe, transport).in_doubt == 1
+    assert send(ledger, stripe, transport).counts() == SendResult().counts()
+    assert transport.taken == ["<receipt@acme.test>"] * 2
 
 
 def test_a_pause_stops_mail_and_loses_none(ledger: Ledger, tmp_path: Path) -> None:

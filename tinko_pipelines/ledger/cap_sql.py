@@ -1,18 +1,25 @@
 """When a limit refuses an attempt or a call, as SQL over NEW and OLD. `caps` asks the same in Python."""
 
-from tinko_pipelines.ledger.schema import SPENT, UNRESOLVED, one_of
+from tinko_pipelines.ledger.schema import MAILED, SPENT, UNRESOLVED, one_of
 
 CALLED = "NEW.state = 'calling' AND OLD.state <> 'calling'"
 LOCK_ATTEMPT = "PERFORM tinko_lock_caps(NEW.account_id, NEW.card_fingerprint, NEW.customer_id);"
+CLAIMED = "NEW.state = 'sending' AND OLD.state <> 'sending'"
+LOCK_MAIL = "PERFORM tinko_lock_mail(NEW.account_id, NEW.address_hmac, NEW.case_id);"
 LOCK_FUNCTIONS = (
     "CREATE FUNCTION tinko_lock(kind text, account text, subject text) RETURNS void LANGUAGE plpgsql AS $$"
     " BEGIN IF subject IS NOT NULL THEN PERFORM pg_advisory_xact_lock("
     "hashtextextended(kind || ':' || account || ':' || subject, 0)); END IF; END $$",
     # Counting is only right if it sees what the lock's last holder has written, which an older snapshot does not.
-    "CREATE FUNCTION tinko_lock_caps(account text, card text, customer text) RETURNS void LANGUAGE plpgsql AS $$"
+    "CREATE FUNCTION tinko_fresh() RETURNS void LANGUAGE plpgsql AS $$"
     " BEGIN IF current_setting('transaction_isolation') <> 'read committed' THEN"
     " RAISE EXCEPTION 'tinko: caps are counted under READ COMMITTED only' USING ERRCODE = '23514'; END IF;"
-    " PERFORM tinko_lock('card', account, card); PERFORM tinko_lock('customer', account, customer);"
+    " END $$",
+    "CREATE FUNCTION tinko_lock_mail(account text, address text, kase text) RETURNS void LANGUAGE plpgsql AS $$"
+    " BEGIN PERFORM tinko_fresh(); PERFORM tinko_lock('address', account, address);"
+    " PERFORM tinko_lock('case_mail', account, kase); END $$",
+    "CREATE FUNCTION tinko_lock_caps(account text, card text, customer text) RETURNS void LANGUAGE plpgsql AS $$"
+    " BEGIN PERFORM tinko_fresh(); PERFORM tinko_lock('card', account, card); PERFORM tinko_lock('customer', account, customer);"
     " IF EXISTS (SELECT 1 FROM cap_rule r WHERE r.keyed_by = 'account')"
     " OR EXISTS (SELECT 1 FROM amount_ceiling l WHERE l.account_id = account) THEN"
     " PERFORM tinko_lock('account', account, ''); END IF; END $$",
@@ -72,4 +79,19 @@ def amount_ceiling(dialect: str) -> str:
         " + (SELECT coalesce(sum(a.amount_minor), 0) FROM attempt a WHERE a.account_id = NEW.account_id"
         f" AND a.currency = NEW.currency AND {one_of('a.state', SPENT)} AND a.id <> NEW.id"
         f" AND a.called_at > {before(dialect, 'NEW.called_at', '24')}))"
+    )
+
+
+def mail_caps(dialect: str) -> str:
+    """Whether a mail cap is used up by other reminders to this address or about this case."""
+    others = (
+        "SELECT count(*) FROM message m WHERE m.account_id = NEW.account_id AND m.kind = 'dunning'"
+        f" AND m.id <> NEW.id AND {one_of('m.state', MAILED)}"
+        f" AND m.claimed_at > {before(dialect, 'NEW.claimed_at', 'r.window_hours')}"
+    )
+    return (
+        f"EXISTS (SELECT 1 FROM cap_rule r WHERE r.network = 'mail' AND {in_force('NEW.claimed_at')}"
+        " AND r.max_attempts <= CASE r.keyed_by"
+        f" WHEN 'address' THEN ({others} AND m.address_hmac = NEW.address_hmac)"
+        f" ELSE ({others} AND m.case_id = NEW.case_id) END)"
     )

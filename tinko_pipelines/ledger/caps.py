@@ -9,12 +9,14 @@ from sqlalchemy import Connection, Select, func, or_, select, text
 
 from tinko_pipelines.ledger import cases
 from tinko_pipelines.ledger.schema import (
+    MAILED,
     SPENT,
     UNRESOLVED,
     amount_ceiling,
     attempt,
     cap_refusal,
     cap_rule,
+    message,
     network_attempt,
 )
 
@@ -49,6 +51,31 @@ def reached(
             },
         )
     found = [*_caps(connection, case, at, besides or ""), *_ceiling(connection, case, at, besides or "")]
+    return max(found, key=lambda refusal: (refusal.free_at, refusal.rule), default=None)
+
+
+def mail_reached(connection: Connection, row: dict[str, Any], at: datetime) -> Refusal | None:
+    """The cap that forbids the reminder `row` (with its `address_hmac`) at `at` for the longest time, if any."""
+    if row["kind"] != "dunning":
+        return None
+    if connection.dialect.name == "postgresql":
+        names = {name: row[name] for name in ("account_id", "address_hmac", "case_id")}
+        connection.execute(text("SELECT tinko_lock_mail(:account_id, :address_hmac, :case_id)"), names)
+    found = []
+    for rule in rules_in_force(connection, at):
+        if rule["network"] != "mail":
+            continue
+        key = "address_hmac" if rule["keyed_by"] == "address" else "case_id"
+        query = select(message.c.claimed_at).where(
+            message.c.account_id == row["account_id"],
+            message.c[key] == row[key],
+            message.c.kind == "dunning",
+            message.c.state.in_(MAILED),
+            message.c.claimed_at > at - timedelta(hours=rule["window_hours"]),
+            message.c.id != row["id"],
+        )
+        refusal = refusal_of(rule, row[key], sorted(connection.execute(query).scalars()), at)
+        found += [refusal] if refusal else []
     return max(found, key=lambda refusal: (refusal.free_at, refusal.rule), default=None)
 
 

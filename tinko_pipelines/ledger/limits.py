@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SINCE = datetime(2020, 1, 1, tzinfo=UTC)
 _LOCK = 7_405_917_222
-_DAY, _MONTH = 24, 720
+_DAY, _MONTH, _EVER = 24, 720, 87_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,9 @@ class Limits:
     customer_attempts_24h: int = 2
     account_attempts_24h: int = 0
     visa_attempts_30d: int = 15
+    mails_per_address_24h: int = 1
+    mails_per_address_7d: int = 3
+    mails_per_case: int = 6
     ceilings_minor: tuple[tuple[str, int], ...] = ()
     networks: tuple[CapRule, ...] = field(default_factory=published)
 
@@ -42,6 +45,9 @@ class Limits:
             customer_attempts_24h=settings.customer_attempts_24h,
             account_attempts_24h=settings.account_attempts_24h,
             visa_attempts_30d=settings.visa_attempts_30d,
+            mails_per_address_24h=settings.mails_per_address_24h,
+            mails_per_address_7d=settings.mails_per_address_7d,
+            mails_per_case=settings.mails_per_case,
             ceilings_minor=parse_ceilings(settings.amount_ceilings),
         )
 
@@ -85,6 +91,9 @@ def _rules(limits: Limits) -> Rows:
         CapRule("tinko_card_24h", "any", "fingerprint", limits.card_attempts_24h, _DAY, SINCE),
         CapRule("tinko_visa_30d", "visa", "fingerprint_amount", limits.visa_attempts_30d, _MONTH, SINCE),
         CapRule("tinko_customer_24h", "any", "customer", limits.customer_attempts_24h, _DAY, SINCE),
+        CapRule("tinko_address_24h", "mail", "address", limits.mails_per_address_24h, _DAY, SINCE),
+        CapRule("tinko_address_7d", "mail", "address", limits.mails_per_address_7d, 7 * _DAY, SINCE),
+        CapRule("tinko_case_mails", "mail", "case_mail", limits.mails_per_case, _EVER, SINCE),
     ]
     if limits.account_attempts_24h:
         most = limits.account_attempts_24h

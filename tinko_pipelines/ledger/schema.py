@@ -37,6 +37,8 @@ CASE_STATES = (
     "needs_human",
     "not_ours",
 )
+MAILED = ("sending", "sent", "in_doubt")
+"""What may have reached somebody: the states of a message that mail caps count."""
 MESSAGE_STATES = ("scheduled", "sending", "sent", "dropped", "failed", "in_doubt")
 CAP_KEYS = ("fingerprint", "fingerprint_amount", "customer", "account", "address", "case_mail")
 """What a cap counts by: attempts by card, card and amount, customer or account; mails by address or case."""
@@ -223,11 +225,17 @@ message = Table(
     *_text("drop_reason", "detail", "address_hmac", "owner"),
     Column("lease_until", UtcDateTime),
     Column("fence", Integer, nullable=False, server_default="0"),
+    Column("doubts", Integer, nullable=False, server_default="0"),
     UniqueConstraint("case_id", "step", name="one_message_per_step"),
     CheckConstraint(one_of("state", MESSAGE_STATES), name="message_state"),
     CheckConstraint("kind IN ('dunning', 'receipt')", name="message_kind"),
+    CheckConstraint(
+        "state NOT IN ('scheduled', 'sending') OR doubts <= CASE kind WHEN 'receipt' THEN 1 ELSE 0 END",
+        name="message_sent_again",
+    ),
 )
 Index("message_due", message.c.state, message.c.due_at)
+Index("message_address", message.c.account_id, message.c.address_hmac, message.c.claimed_at)
 
 suppression = Table(
     "suppression",

@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 
-from tinko_pipelines.ledger.cap_sql import CALLED, LOCK_ATTEMPT, LOCK_FUNCTIONS, amount_ceiling, attempt_caps
+from tinko_pipelines.ledger.cap_sql import (
+    CALLED,
+    CLAIMED,
+    LOCK_ATTEMPT,
+    LOCK_FUNCTIONS,
+    LOCK_MAIL,
+    amount_ceiling,
+    attempt_caps,
+    mail_caps,
+)
 from tinko_pipelines.ledger.schema import one_of
 
 ATTEMPT_MOVES: dict[str, tuple[str, ...]] = {
@@ -20,6 +29,14 @@ CASE_MOVES: dict[str, tuple[str, ...]] = {
     "needs_human": ("open", *_CLOSED),
 }
 """A case with a person may be handed back or closed by that person; every other end is final."""
+
+MESSAGE_MOVES: dict[str, tuple[str, ...]] = {
+    "scheduled": ("sending", "dropped"),
+    "sending": ("sent", "failed", "in_doubt", "scheduled"),
+    "dropped": ("scheduled",),
+    "in_doubt": ("sent", "failed"),
+}
+"""Back to scheduled only what certainly did not go out, and a receipt once; a person says what became of a doubt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +69,12 @@ def rules(dialect: str) -> list[Rule]:
         "NEW.state = 'calling' AND EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', NEW.account_id)"
         " AND NOT c.charging_enabled AND (c.resumes_at IS NULL OR c.resumes_at > NEW.called_at))"
     )
-    suppressed = (
-        "NEW.state = 'sending' AND OLD.state <> 'sending' AND EXISTS"
-        " (SELECT 1 FROM suppression s WHERE s.address_hmac = NEW.address_hmac)"
-    )
-    mailing_off = (
-        f"NEW.state = 'sending' AND OLD.state <> 'sending' AND {paused.format(flag='mailing_enabled')}"
+    suppressed = "EXISTS (SELECT 1 FROM suppression s WHERE s.address_hmac = NEW.address_hmac)"
+    mailing_off = paused.format(flag="mailing_enabled")
+    unnamed = "NEW.claimed_at IS NULL OR NEW.address_hmac IS NULL"
+    message_frozen = (
+        "NEW.case_id <> OLD.case_id OR NEW.kind <> OLD.kind OR NEW.step <> OLD.step"
+        " OR NEW.account_id <> OLD.account_id OR NEW.doubts < OLD.doubts"
     )
     frozen = (
         "NEW.params <> OLD.params OR NEW.params_sha256 <> OLD.params_sha256 OR NEW.fence < OLD.fence"
@@ -103,8 +120,24 @@ def rules(dialect: str) -> list[Rule]:
         ),
         Rule("case_moves", "recovery_case", "UPDATE", _illegal(CASE_MOVES), "illegal case transition"),
         Rule("case_kept", "recovery_case", "DELETE", "1 = 1", "a case is never deleted"),
-        Rule("message_switch", "message", "UPDATE", mailing_off, "mailing is paused"),
-        Rule("message_suppressed", "message", "UPDATE", suppressed, "address is suppressed"),
+        Rule(
+            "message_born", "message", "INSERT", "NEW.state <> 'scheduled'", "a message starts as scheduled"
+        ),
+        Rule("message_moves", "message", "UPDATE", _illegal(MESSAGE_MOVES), "illegal message transition"),
+        Rule("message_frozen", "message", "UPDATE", message_frozen, "what a message is of is frozen"),
+        Rule("message_kept", "message", "DELETE", "1 = 1", "a message is never deleted"),
+        Rule("message_named", "message", "UPDATE", unnamed, "a claim names moment and address", CLAIMED),
+        Rule("message_switch", "message", "UPDATE", mailing_off, "mailing is paused", CLAIMED),
+        Rule("message_suppressed", "message", "UPDATE", suppressed, "address is suppressed", CLAIMED),
+        Rule(
+            "message_caps",
+            "message",
+            "UPDATE",
+            mail_caps(dialect),
+            "mail cap reached",
+            f"{CLAIMED} AND NEW.kind = 'dunning'",
+            LOCK_MAIL,
+        ),
         Rule("event_kept", "case_event", "DELETE", "1 = 1", "case events are append-only"),
         Rule("event_frozen", "case_event", "UPDATE", "1 = 1", "case events are append-only"),
     ]
@@ -116,7 +149,7 @@ def statements(dialect: str) -> list[str]:
     for rule in rules(dialect):
         name = f"tinko_{rule.name}"
         if dialect == "sqlite":
-            condition = f"{rule.when} AND ({rule.condition})" if rule.when else rule.condition
+            condition = f"({rule.when}) AND ({rule.condition})" if rule.when else rule.condition
             made.append(
                 f"CREATE TRIGGER {name} BEFORE {rule.event} ON {rule.table} WHEN {condition}"
                 f" BEGIN SELECT RAISE(ABORT, 'tinko: {rule.message}'); END"

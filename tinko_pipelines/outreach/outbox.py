@@ -1,7 +1,7 @@
 """The outbox's transactions: claim, settle, give back. A mail that was claimed is never sent again.
 
-States: scheduled → sending → sent | failed | in_doubt, or back to scheduled when it certainly did not go out;
-scheduled → dropped when there is no reason to send it any more.
+States: scheduled → sending → sent | failed | in_doubt, or back to scheduled when it certainly did not go out (a
+receipt once also when it may have); scheduled → dropped when there is no reason to send it any more.
 """
 
 from datetime import datetime, timedelta
@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DatabaseError
 
+from tinko_pipelines.ledger import caps
 from tinko_pipelines.ledger.cases import record
 from tinko_pipelines.ledger.schema import message, recovery_case
 from tinko_pipelines.ledger.store import Ledger
@@ -17,6 +18,7 @@ from tinko_pipelines.ledger.store import Ledger
 ACTOR = "mail"
 LEASE_SECONDS = 120.0
 BATCH = 200
+PUT_OFF = "put off"
 
 
 def due(ledger: Ledger, now: datetime, account_id: str, livemode: bool) -> list[dict[str, Any]]:
@@ -56,7 +58,10 @@ def claim(
     subject: str,
     now: datetime,
 ) -> str | None:
-    """Take the message for sending, durably, before it is sent; the reason when it may not be."""
+    """Take the message for sending, durably, before it is sent; the reason when it may not be.
+
+    A cap puts it off until it is free (`put off`), unless the case's plan is over by then.
+    """
     try:
         with ledger.write() as connection:
             state = connection.execute(
@@ -64,6 +69,9 @@ def claim(
             ).scalar_one()
             if state != "open":
                 return f"case {state}"
+            refusal = caps.mail_reached(connection, {**row, "address_hmac": address_hmac}, now)
+            if refusal is not None:
+                return _put_off(connection, row, refusal, now)
             lease = ledger.database_now(connection) + timedelta(seconds=LEASE_SECONDS)
             taken = connection.execute(
                 message.update()
@@ -86,7 +94,21 @@ def claim(
             return "suppressed"
         if "paused" in text:
             return "paused"
+        if "cap reached" in text:
+            return "taken by somebody else"
         raise
+
+
+def _put_off(connection: Connection, row: dict[str, Any], refusal: caps.Refusal, now: datetime) -> str:
+    caps.store(connection, row["case_id"], row["account_id"], refusal, now)
+    if refusal.free_at >= row["case_plan_ends_at"]:
+        return f"{refusal.rule} lets no mail through before the plan is over"
+    connection.execute(
+        message.update()
+        .where(message.c.id == row["id"], message.c.state == "scheduled")
+        .values(due_at=refusal.free_at, detail=f"put off by {refusal.rule}")
+    )
+    return PUT_OFF
 
 
 def settle(
@@ -115,13 +137,31 @@ def doubt_lapsed(ledger: Ledger, now: datetime) -> int:
         ).mappings()
         rows = [dict(row) for row in lapsed]
         for row in rows:
-            connection.execute(
-                message.update()
-                .where(message.c.id == row["id"], message.c.state == "sending")
-                .values(state="in_doubt", detail="its sender ended between claim and answer")
-            )
-            _note(connection, row, "in_doubt", now, None)
+            _doubt(connection, row, now, "its sender ended between claim and answer")
         return len(rows)
+
+
+def doubt(ledger: Ledger, row: dict[str, Any], now: datetime, *, owner: str, detail: str) -> str | None:
+    """Note that our claim may have gone out or not; the state it is in now, None when it is not ours any more."""
+    with ledger.write() as connection:
+        ours = select(message).where(
+            message.c.id == row["id"], message.c.state == "sending", message.c.owner == owner
+        )
+        if connection.execute(ours).first() is None:
+            return None
+        return _doubt(connection, row, now, detail)
+
+
+def _doubt(connection: Connection, row: dict[str, Any], now: datetime, detail: str) -> str:
+    """A reminder waits for a person; a receipt, which must arrive, is sent a second and last time."""
+    state = "scheduled" if row["kind"] == "receipt" and row["doubts"] == 0 else "in_doubt"
+    connection.execute(
+        message.update()
+        .where(message.c.id == row["id"], message.c.state == "sending")
+        .values(state=state, detail=detail, doubts=message.c.doubts + 1)
+    )
+    _note(connection, row, state, now, detail)
+    return state
 
 
 def _note(connection: Connection, row: dict[str, Any], state: str, now: datetime, detail: str | None) -> None:

@@ -139,7 +139,7 @@ def _send_one(
         subject=content.subject,
         now=now,
     )
-    if refusal in {"paused", "taken by somebody else"}:
+    if refusal in {"paused", "taken by somebody else", outbox.PUT_OFF}:
         return "later"
     if refusal is not None:
         outbox.settle(ledger, row, "dropped", now, owner=None, drop_reason=refusal)
@@ -170,8 +170,8 @@ def _hand_over(
         outbox.settle(ledger, row, "scheduled", now, owner=owner, detail="the mail server cannot be used")
         raise
     except Exception as error:
-        outbox.settle(ledger, row, "in_doubt", now, owner=owner, detail=type(error).__name__)
-        return "in_doubt"
+        state = outbox.doubt(ledger, row, now, owner=owner, detail=type(error).__name__)
+        return "later" if state == "scheduled" else "in_doubt"
     outbox.settle(ledger, row, "sent", now, owner=owner, sent_at=now)
     if on_sent is not None:
         on_sent(SentMail(case["id"], case["debt_id"], case["customer_id"], row["id"], now))

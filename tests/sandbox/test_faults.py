@@ -36,6 +36,29 @@ def test_broken_connections(sandbox, api, control, made, kind, executed):
     assert len(control.charges_of(made["payment_intent"])) == 2
 
 
+@pytest.mark.parametrize("kind", ["malformed", "truncated", "html", "bad_gateway"])
+def test_answers_spoilt_on_the_way_say_nothing_of_what_was_done(sandbox, api, control, made, kind):
+    control.faults([{"kind": kind, "count": 1, **CONFIRM}])
+    with pytest.raises(stripe.StripeError) as caught:
+        confirm(api, made, kind)
+    assert not isinstance(caught.value, stripe.CardError)
+    assert len(control.charges_of(made["payment_intent"])) == 2
+    with pytest.raises(stripe.CardError):
+        confirm(sdk(sandbox.base), made, kind)
+    assert len(control.charges_of(made["payment_intent"])) == 2
+
+
+def test_a_lock_refuses_and_does_nothing(api, control, made):
+    control.faults([{"kind": "conflict", "count": 1, **CONFIRM}])
+    with pytest.raises(stripe.StripeError) as caught:
+        confirm(api, made, "locked")
+    assert caught.value.http_status == 409
+    assert len(control.charges_of(made["payment_intent"])) == 1
+    with pytest.raises(stripe.CardError):
+        confirm(api, made, "locked")
+    assert len(control.charges_of(made["payment_intent"])) == 2
+
+
 def test_a_lost_answer_is_a_time_out(sandbox, control, made):
     control.faults([{"kind": "hang", "seconds": 2, "count": 1, **CONFIRM}])
     impatient = sdk(sandbox.base, timeout=0.4)

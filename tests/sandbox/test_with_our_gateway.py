@@ -52,6 +52,10 @@ def test_preflight_and_pay(gateway, control):
         "live_object_id": made["invoice"],
         "payment_intent_id": None,
         "amount_minor": 1900,
+        "currency": "usd",
+        "livemode": False,
+        "first_charge_id": made["charge"],
+        "payment_method_id": made["payment_method"],
         "subscription_id": made["subscription"],
         "customer_id": made["customer"],
     }

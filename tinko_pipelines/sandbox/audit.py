@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from tinko_pipelines.sandbox import handicaps
 from tinko_pipelines.sandbox.actions import intents_of
 from tinko_pipelines.sandbox.book import NAMES, Book
 from tinko_pipelines.sandbox.smart_retries import mode
@@ -34,6 +35,7 @@ def audit(book: Book) -> dict[str, Any]:
         "now": book.now,
         "seed": book.seed,
         "stripe_retries": mode(book),
+        "payments": handicaps.mode(book),
         "objects": kinds,
         "debts": len(by_debt),
         "debts_failed_first": sum(made[0]["status"] == "failed" for made in by_debt.values()),

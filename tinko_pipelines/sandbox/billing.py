@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tinko_pipelines.sandbox import charging, people, smart_retries
+from tinko_pipelines.sandbox import charging, handicaps, people, smart_retries
 from tinko_pipelines.sandbox.book import Book
 from tinko_pipelines.sandbox.charging import Try
 from tinko_pipelines.sandbox.errors import bad_parameter, wrong_state
@@ -130,8 +130,11 @@ def pay(
 
     `plan`, given for Stripe's own attempts, decides about the next one before anybody is told of a failure.
     """
-    check_open(invoice)
+    check_collectible(book, invoice)
+    paid = invoice["status"] == "paid"
     tried = charging.charge(book, intent_of(book, invoice), method, off_session=off_session)
+    if paid and tried.decision.outcome != "approved":
+        return tried
     counts = plan is not None or not invoice["attempted"]
     book.change(
         "invoices", invoice, attempted=True, attempt_count=invoice["attempt_count"] + (1 if counts else 0)
@@ -148,6 +151,12 @@ def check_open(invoice: Object) -> None:
         raise wrong_state("Invoice is already paid", None)
     if invoice["status"] != "open":
         raise wrong_state(f"You can only pay an open invoice; this one is {invoice['status']}.", None)
+
+
+def check_collectible(book: Book, invoice: Object) -> None:
+    """Refuse an invoice that cannot be charged; where many charges may succeed, a paid one can be."""
+    if not (invoice["status"] == "paid" and handicaps.mode(book) == "many_successes"):
+        check_open(invoice)
 
 
 def follow(book: Book, invoice: Object, tried: Try) -> None:

@@ -55,7 +55,8 @@ LAST4 = {
 }
 ATTACHES_THOUGH_DECLINED = "chargecustomerfail"
 Script = Sequence[tuple[int, str | None]]
-"""What a fixture's card answers from which moment on: a decline code, or None to approve."""
+"""What a fixture's card answers from which moment on: a decline code, None to approve, or one of the
+outcomes `processing` and `requires_action`."""
 
 
 def special_name(token: str) -> str:
@@ -144,6 +145,8 @@ def authorize(book: Book, method_id: str, amount_minor: int, currency: str, off_
     code = said[-1] if said else None
     if code is None:
         return APPROVED
+    if code in ("processing", "requires_action"):
+        return Decision(outcome=code)
     if code in ("highest_risk_level", "previously_declined_do_not_retry"):
         return blocked(code)
     return declined(code, truth.network)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tinko_pipelines.sandbox import cards, people
+from tinko_pipelines.sandbox import cards, handicaps, people
 from tinko_pipelines.sandbox.book import Book
 from tinko_pipelines.sandbox.errors import StripeRefusalError, wrong_state
 from tinko_pipelines.sandbox.ids import object_id
@@ -50,14 +50,23 @@ def check_payable(intent: Object, doing: str) -> None:
     raise wrong_state(message, "payment_intent_unexpected_state", payment_intent=intent)
 
 
+def check_chargeable(book: Book, intent: Object) -> None:
+    """Refuse what cannot be confirmed; where many may succeed, a paid intent can be."""
+    if not (intent["status"] == "succeeded" and handicaps.mode(book) == "many_successes"):
+        check_payable(intent, "confirm")
+
+
 def charge(
     book: Book, intent: Object, method: Object, *, off_session: bool, error_on_action: bool = False
 ) -> Try:
     """Charge an intent once with a method, at the book's present moment, and tell of what came of it."""
-    check_payable(intent, "confirm")
+    check_chargeable(book, intent)
     people.usable(book, method, intent["customer"])
     decision = cards.authorize(book, method["id"], intent["amount"], intent["currency"], off_session)
+    paid = intent["status"] == "succeeded"
     if decision.outcome == "requires_action":
+        if paid:
+            return Try(ACTION_REFUSED, None, method)
         if not error_on_action:
             return _needs_action(book, intent, method, decision)
         return _failed(book, intent, Try(ACTION_REFUSED, None, method))
@@ -67,12 +76,16 @@ def charge(
     if decision.outcome == "declined":
         book.put("charges", made)
         book.emit("charge.failed", made)
+        if paid:
+            return Try(decision, made, method)
         return _failed(book, intent, Try(decision, made, method))
     if method["customer"] is None:
         _keep_or_spend(book, intent, method)
     if decision.outcome == "processing":
         book.put("charges", made)
         book.emit("charge.pending", made)
+        if paid:
+            return Try(decision, made, method)
         fields = {"status": "processing", "latest_charge": name, "payment_method": method["id"]}
         book.change("payment_intents", intent, "payment_intent.processing", **fields)
         return Try(decision, made, method)

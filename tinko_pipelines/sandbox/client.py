@@ -62,9 +62,18 @@ class SandboxClient:
         """`requests` to the API since the limit was set, and how many were `refused` as too fast."""
         return {name: int(count) for name, count in self._ask("GET", "limits").items()}
 
-    def mode(self, *, stripe_retries: str) -> None:
-        """Switch the account's Smart Retries: `on`, `off`, or `mixed` (as each customer was born)."""
-        self._ask("POST", "mode", {"stripe_retries": stripe_retries})
+    def mode(self, *, stripe_retries: str | None = None, payments: str | None = None) -> None:
+        """Switch the account's Smart Retries (`on`, `off`, `mixed`), or what protects from a second charge.
+
+        That is `faithful`, `many_successes` or `no_idempotency`; see `sandbox.handicaps`.
+        """
+        given = {"stripe_retries": stripe_retries, "payments": payments}
+        self._ask("POST", "mode", {name: wanted for name, wanted in given.items() if wanted is not None})
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Every request whose header named its caller, and every deed, in order; see `sandbox.http.journal`."""
+        found: list[dict[str, Any]] = self._ask("GET", "journal")["data"]
+        return found
 
     def charges_of(self, debt_id: str) -> list[dict[str, Any]]:
         """Every charge of an invoice or intent, oldest first."""

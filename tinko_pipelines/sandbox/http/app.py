@@ -13,7 +13,15 @@ from typing import Any
 
 from tinko_pipelines.sandbox.errors import StripeRefusalError
 from tinko_pipelines.sandbox.http.control import Control
-from tinko_pipelines.sandbox.http.faults import Fault, Faults, rate_limited, server_error
+from tinko_pipelines.sandbox.http.faults import (
+    UNREADABLE,
+    Fault,
+    Faults,
+    rate_limited,
+    server_error,
+    unreadable,
+)
+from tinko_pipelines.sandbox.http.journal import Journal
 from tinko_pipelines.sandbox.http.service import JSON_TYPE, Reply, Request, Service, in_use, refusal
 from tinko_pipelines.sandbox.http.webhooks import Deliveries
 from tinko_pipelines.sandbox.life import Sandbox
@@ -32,7 +40,8 @@ class App:
     def __init__(self, sandbox: Sandbox) -> None:
         self.service = Service(sandbox)
         self.faults = Faults(sandbox.book.seed)
-        self.control = Control(sandbox, self.faults)
+        self.journal = Journal(sandbox.book)
+        self.control = Control(sandbox, self.faults, self.journal)
         self.deliveries = Deliveries(sandbox.book)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -46,6 +55,7 @@ class App:
                 reply = refusal(StripeRefusalError(413, "The request is too large."), "req_large")
             elif request.path.startswith("/_sandbox"):
                 reply = self.control.answer(request)
+                self.journal.note(request, reply.status)
             else:
                 reply = await self._stripe(request)
         except (
@@ -56,7 +66,7 @@ class App:
         if reply is None:
             _reset(receive)
             return
-        headers = {**JSON_TYPE, **reply.headers, "content-length": str(len(reply.body))}
+        headers = {**JSON_TYPE, "content-length": str(len(reply.body)), **reply.headers}
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": reply.status, "headers": raw})
         await send({"type": "http.response.body", "body": reply.body})
@@ -65,31 +75,49 @@ class App:
     async def _stripe(self, request: Request) -> Reply | None:
         """The answer, or None when the connection is to break."""
         if self.faults.over_limit():
+            self.journal.note(request, 429)
             return refusal(rate_limited("global-rate"), "req_limited")
         name = request.key or f"{request.query}{request.body}{self.service.sandbox.book.now}"
         fault = self.faults.strikes(request.method, request.path, name)
-        return self.service.answer(request) if fault is None else await self._struck(request, fault)
+        return self._answer(request) if fault is None else await self._struck(request, fault)
+
+    def _answer(self, request: Request, *, spoil: StripeRefusalError | None = None) -> Reply:
+        with self.journal.watching(request) as noted:
+            reply = self.service.answer(request, spoil=spoil)
+            noted["status"] = reply.status
+            noted["replayed"] = "idempotent-replayed" in reply.headers
+        return reply
 
     async def _struck(self, request: Request, fault: Fault) -> Reply | None:
-        if fault.kind == "rate_limit":
-            return refusal(rate_limited(fault.reason), "req_limited")
-        if fault.kind == "error_before":
-            return refusal(server_error(saved=False), "req_failed")
-        if fault.kind == "reset_before":
-            return None
+        undone = {
+            "rate_limit": rate_limited(fault.reason),
+            "error_before": server_error(saved=False),
+            "conflict": in_use(str(request.key)),
+            "reset_before": None,
+        }
+        if fault.kind in undone:
+            error = undone[fault.kind]
+            self.journal.note(request, error.status if error else 0, fault.kind)
+            return refusal(error, "req_undone") if error else None
         if fault.kind == "latency":
             return await self._late(request, fault.seconds)
         spoil = server_error(saved=True) if fault.kind == "error_after" else None
-        reply = self.service.answer(request, spoil=spoil)
+        reply = self._answer(request, spoil=spoil)
         if fault.kind == "error_after":
             return reply if reply.status >= 400 else refusal(server_error(saved=True), "req_failed")
+        if fault.kind in UNREADABLE:
+            status, body, kind = unreadable(fault.kind, reply.body)
+            headers = {"content-type": kind}
+            if fault.kind == "truncated":
+                headers["content-length"] = str(len(reply.body))
+            return Reply(status, body, headers)
         if fault.kind == "hang":
             await asyncio.sleep(fault.seconds or HANG_SECONDS)
         return None
 
     async def _late(self, request: Request, seconds: float) -> Reply:
         """Begin, wait, and only then do it: meanwhile the key is under way."""
-        key, under_way = request.key, self.service.under_way
+        key, under_way = request.key if self.service.keys_count else None, self.service.under_way
         if key is not None and key in under_way:
             return refusal(in_use(key), "req_conflict")
         if key is not None:
@@ -99,7 +127,7 @@ class App:
         finally:
             if key is not None:
                 under_way.discard(key)
-        return self.service.answer(request)
+        return self._answer(request)
 
 
 async def _read(scope: Message, receive: Receive) -> Request | None:

@@ -153,8 +153,9 @@ def pay_invoice(call: Call) -> Object:
     """Charge an open invoice once."""
     book, params = call.book, call.params
     invoice = book.find("invoices", call.id)
-    billing.check_open(invoice)
+    billing.check_collectible(book, invoice)
     if params.get("paid_out_of_band"):
+        billing.check_open(invoice)
         billing.settle(book, invoice, out_of_band=True)
         return invoice
     if params.get("payment_method"):

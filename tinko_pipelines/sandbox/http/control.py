@@ -5,11 +5,12 @@ from typing import Any
 
 import orjson
 
-from tinko_pipelines.sandbox import aftermath, cards, checkout, fixtures, people, smart_retries
+from tinko_pipelines.sandbox import aftermath, cards, checkout, fixtures, handicaps, people, smart_retries
 from tinko_pipelines.sandbox.actions import debt_object
 from tinko_pipelines.sandbox.audit import audit, charges_of
 from tinko_pipelines.sandbox.errors import StripeRefusalError, bad_parameter
 from tinko_pipelines.sandbox.http.faults import Faults
+from tinko_pipelines.sandbox.http.journal import Journal
 from tinko_pipelines.sandbox.http.service import JSON_TYPE, Reply, Request, refusal
 from tinko_pipelines.sandbox.life import Sandbox
 from tinko_pipelines.sandbox.ports import CardTruth
@@ -20,7 +21,7 @@ FURTHEST_SECONDS = 20 * 366 * 86_400
 class Control:
     """Answers one control request; whatever it changes is committed before the answer."""
 
-    def __init__(self, sandbox: Sandbox, faults: Faults) -> None:
+    def __init__(self, sandbox: Sandbox, faults: Faults, journal: Journal) -> None:
         self.sandbox, self.faults = sandbox, faults
         self._doors: dict[tuple[str, str], Callable[[dict[str, Any]], Any]] = {
             ("GET", "clock"): lambda given: self._time(),
@@ -34,6 +35,7 @@ class Control:
             ("POST", "limits"): self._limits,
             ("GET", "limits"): lambda given: {"requests": faults.seen, "refused": faults.refused},
             ("POST", "mode"): self._mode,
+            ("GET", "journal"): lambda given: {"data": list(journal.entries)},
         }
 
     def answer(self, request: Request) -> Reply:
@@ -150,14 +152,19 @@ class Control:
         return given
 
     def _mode(self, given: dict[str, Any]) -> dict[str, str]:
-        """`stripe_retries`: the account's Smart Retries."""
-        wanted = given.get("stripe_retries")
-        if wanted not in smart_retries.MODES:
-            raise bad_parameter(
-                f"stripe_retries is one of {', '.join(smart_retries.MODES)}", "stripe_retries"
-            )
-        smart_retries.set_mode(self.sandbox.book, wanted)
-        return {"stripe_retries": wanted}
+        """`stripe_retries`: the account's Smart Retries. `payments`: what protects from a second charge."""
+        switches = {
+            "stripe_retries": (smart_retries.MODES, smart_retries.set_mode),
+            "payments": (handicaps.MODES, handicaps.set_mode),
+        }
+        if not given or not given.keys() <= switches.keys():
+            raise bad_parameter(f"a mode is one of {', '.join(switches)}", "mode")
+        for name, wanted in given.items():
+            modes, switch = switches[name]
+            if wanted not in modes:
+                raise bad_parameter(f"{name} is one of {', '.join(modes)}", name)
+            switch(self.sandbox.book, wanted)
+        return given
 
 
 def _no_card() -> CardTruth:

@@ -12,8 +12,12 @@ from typing import Any
 from tinko_pipelines.sandbox.errors import StripeRefusalError, bad_parameter
 from tinko_pipelines.sandbox.world.draw import uniform
 
-KINDS = frozenset("latency hang error_before error_after reset_before reset_after rate_limit".split())
-"""`_before`: nothing was done. `_after`, and `hang`: it was done, and the answer is lost or wrong."""
+UNREADABLE = ("malformed", "truncated", "html", "bad_gateway")
+KINDS = frozenset(
+    "latency hang error_before error_after reset_before reset_after rate_limit conflict".split()
+) | set(UNREADABLE)
+"""`_before`, `rate_limit` and `conflict`: nothing was done. `_after`, `hang` and the unreadable ones: it was done,
+and the answer is lost or wrong."""
 FIELDS = {"kind": str, "method": str, "path": str, "seconds": float, "skip": int, "count": int, "share": float,
           "reason": str}  # fmt: skip
 MOST_SECONDS = 600.0
@@ -104,6 +108,18 @@ def _fault(given: Mapping[str, Any]) -> Fault:
     fault = Fault(**given)
     fault.seconds = min(fault.seconds, MOST_SECONDS)
     return fault
+
+
+def unreadable(kind: str, body: bytes) -> tuple[int, bytes, str]:
+    """Status, body and content type of an answer that something on the way has spoilt."""
+    page = b"<html><head><title>Please wait</title></head><body>...</body></html>"
+    if kind == "malformed":
+        return 200, body[:-1] + b',"', "application/json"
+    if kind == "html":
+        return 200, page, "text/html"
+    if kind == "bad_gateway":
+        return 502, page, "text/html"
+    return 200, body[: len(body) // 2], "application/json"
 
 
 def rate_limited(reason: str) -> StripeRefusalError:

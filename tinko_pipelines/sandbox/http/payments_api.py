@@ -133,7 +133,7 @@ def confirm(call: Call) -> Object:
     """Charge the intent once."""
     book, params = call.book, call.params
     intent = book.find("payment_intents", call.id)
-    charging.check_payable(intent, "confirm")
+    charging.check_chargeable(book, intent)
     named = params.get("payment_method") or intent["payment_method"]
     if named is None:
         raise _no_method()

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from tinko_pipelines.sandbox import handicaps
 from tinko_pipelines.sandbox.book import API_VERSION
 from tinko_pipelines.sandbox.errors import StripeRefusalError
 from tinko_pipelines.sandbox.http import billing_api, doors_api, forms, keys, payments_api, people_api, reads
@@ -88,9 +89,14 @@ class Service:
         if request.method == "DELETE" and request.query:
             given = {**forms.parse(request.query), **given}
         with self.sandbox.book.asked_by(request_id, request.key):
-            if request.key:
+            if request.key and self.keys_count:
                 return self._once(request, request_id, found, given, spoil)
             return self._write(request, request_id, found, given, spoil)
+
+    @property
+    def keys_count(self) -> bool:
+        """Whether idempotency keys mean anything."""
+        return handicaps.mode(self.sandbox.book) != "no_idempotency"
 
     def _run(self, endpoint: Endpoint, ids: tuple[str, ...], given: dict[str, Any], path: str) -> Object:
         params = read(endpoint.params, given)

@@ -116,5 +116,6 @@ def test_what_goes_wrong_is_one_sentence(
 def test_every_command_is_in_the_readme() -> None:
     documented = set(re.findall(r"`tinko ([a-z]+)", README.read_text("utf-8")))
     commands = {command.callback.__name__ for command in cli.registered_commands if command.callback}
+    commands |= {str(group.name) for group in cli.registered_groups}
     assert commands == documented & commands
     assert documented <= commands

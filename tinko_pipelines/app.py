@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinko_pipelines.clock import Clock, FixedClock, SystemClock
-from tinko_pipelines.errors import SettingsError
+from tinko_pipelines.errors import InputError, SettingsError, StoreError
 from tinko_pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -224,12 +224,15 @@ class App:
 
     def due(self) -> DueSummary:
         """What is due now; cheap enough for a sensor's tick."""
-        from tinko_pipelines.retry.due import anything_due
+        from tinko_pipelines.ledger import restored
+        from tinko_pipelines.retry.due import DueSummary, anything_due
 
         try:
             livemode = self.settings.livemode
         except SettingsError:
             livemode = None
+        if restored.pending(self.ledger, self.settings.stripe_account):
+            return DueSummary(0, 0, 0, 0)
         return anything_due(self.ledger, self.clock.now(), self.settings.stripe_account, livemode)
 
     def drain(
@@ -240,20 +243,44 @@ class App:
         from tinko_pipelines.retry.breaker import Limits
         from tinko_pipelines.retry.drain import drain
 
-        if self.settings.charges_for_real:
+        for_real = self.settings.charges_for_real
+        if for_real:
             limits.synchronise(self.ledger, limits.Limits.from_settings(self.settings))
-        return drain(
-            self.ledger,
-            self.gateway,
-            self.clock,
-            workers=self.settings.drain_workers,
-            max_seconds=max_seconds or self.settings.drain_seconds,
-            owner=owner,
-            dry_run=not self.settings.charges_for_real,
-            boundary=boundary,
-            lease_seconds=self.settings.drain_lease_seconds,
-            limits=Limits.from_settings(self.settings),
-        )
+        with self._same_ledger(for_real):
+            return drain(
+                self.ledger,
+                self.gateway,
+                self.clock,
+                workers=self.settings.drain_workers,
+                max_seconds=max_seconds or self.settings.drain_seconds,
+                owner=owner,
+                dry_run=not for_real,
+                boundary=boundary,
+                lease_seconds=self.settings.drain_lease_seconds,
+                limits=Limits.from_settings(self.settings),
+            )
+
+    @contextmanager
+    def _same_ledger(self, for_real: bool) -> Iterator[None]:
+        """Charge and mail nothing from a ledger that is another, or older, than the one last seen here."""
+        from tinko_pipelines.ledger import restored
+
+        account, mark = self.settings.stripe_account, self.settings.ledger_mark
+        if not for_real:
+            yield
+            return
+        if (why := restored.strange(self.ledger, mark)) is not None:
+            restored.hold(self.ledger, account, why, self.clock.now())
+            restored.remember(self.ledger, mark, account)
+        if restored.pending(self.ledger, account):
+            raise StoreError(
+                "the ledger was restored or replaced, so nothing is charged or mailed:"
+                " `tinko reconcile` until it agrees, then `tinko resume`"
+            )
+        try:
+            yield
+        finally:
+            restored.remember(self.ledger, mark, account)
 
     def reconcile(self, *, whole: bool | None = None) -> Reconciled:
         """Hold the ledger against Stripe: since the last time, and the whole window once a day or when asked."""
@@ -261,6 +288,38 @@ class App:
 
         with self.reader(self.settings.reconciling_key) as reader:
             return reconcile(self.ledger, reader, self.clock.now(), whole=whole)
+
+    def backup_ledger(self, path: Path) -> int:
+        """Copy the ledger to a new file, as of one moment; its size in bytes."""
+        from tinko_pipelines.ledger.backup import backup
+
+        return backup(self.ledger, path.expanduser().absolute())
+
+    def restore_ledger(self, path: Path, *, replace: bool = False) -> None:
+        """Put a backup in place of the ledger; all charging and mailing waits until it is reconciled and resumed."""
+        from tinko_pipelines.ledger import restored
+        from tinko_pipelines.ledger.backup import restore
+
+        self._guard()
+        self.settings.state.mkdir(parents=True, exist_ok=True)
+        restore(self.settings.ledger, path.expanduser().absolute(), replace=replace)
+        account, now = self.settings.stripe_account, self.clock.now()
+        restored.hold(self.ledger, account, f"restored from {path.name}", now)
+        restored.remember(self.ledger, self.settings.ledger_mark, account)
+
+    def resume(self, account: str | None, *, reason: str, by: str, anyway: bool = False) -> None:
+        """Allow charging and mailing again; refused while ledger and Stripe disagree, unless `anyway`."""
+        from tinko_pipelines.ledger import control, restored
+
+        against = restored.objections(self.ledger, account)
+        if against and not anyway:
+            raise InputError(
+                f"{'; '.join(against)}: run `tinko reconcile` and see to `tinko anomalies`, or resume --anyway"
+            )
+        for name in restored.any_pending(self.ledger):
+            if account in (None, name):
+                restored.done(self.ledger, name)
+        control.resume(self.ledger, account or control.GLOBAL, reason, by, self.clock.now())
 
     def disputes(self) -> list[dict[str, Any]]:
         """What ledger and Stripe disagree about in money, open still."""
@@ -277,17 +336,18 @@ class App:
 
         if self.settings.mails_for_real:
             limits.synchronise(self.ledger, limits.Limits.from_settings(self.settings))
-        return send_due(
-            self.ledger,
-            self.gateway,
-            transport_for(self.settings),
-            self.clock,
-            merchant=Merchant.from_settings(self.settings),
-            max_seconds=max_seconds or self.settings.drain_seconds,
-            owner=owner,
-            dry_run=not self.settings.mails_for_real,
-            on_sent=self._deliver_in_sandbox if self.settings.clock == "sandbox" else None,
-        )
+        with self._same_ledger(self.settings.mails_for_real):
+            return send_due(
+                self.ledger,
+                self.gateway,
+                transport_for(self.settings),
+                self.clock,
+                merchant=Merchant.from_settings(self.settings),
+                max_seconds=max_seconds or self.settings.drain_seconds,
+                owner=owner,
+                dry_run=not self.settings.mails_for_real,
+                on_sent=self._deliver_in_sandbox if self.settings.clock == "sandbox" else None,
+            )
 
     def _deliver_in_sandbox(self, mail: SentMail) -> None:
         """Nobody reads the outbox of a sandbox, so its customers are told what was sent to them."""

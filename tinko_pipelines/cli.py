@@ -6,7 +6,6 @@ error and an exit code that is not 0; a traceback means a bug of ours.
 
 import os
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +24,7 @@ cli = typer.Typer(
     help="Recover failed card payments.",
     pretty_exceptions_enable=False,
 )
+cli.add_typer(cli_ledger.ledger, name="ledger")
 for command in (cli_ledger.reconcile, cli_ledger.anomalies):
     cli.command()(command)
 
@@ -233,10 +233,9 @@ def _utc(moment: datetime | None) -> datetime | None:
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _switch(enabled: bool, account: str | None, reason: str, as_json: bool) -> None:
+def _switch(enabled: bool, account: str | None, reason: str, as_json: bool, anyway: bool = False) -> None:
     from tinko_pipelines.ledger.control import accounts
-    from tinko_pipelines.ledger.control import pause as pause_charging
-    from tinko_pipelines.ledger.control import resume as resume_charging
+    from tinko_pipelines.ledger.control import pause as pause_all
 
     app = application()
     needs_ledger(app)
@@ -244,14 +243,11 @@ def _switch(enabled: bool, account: str | None, reason: str, as_json: bool) -> N
     if account is not None and account not in known:
         raise InputError(f"there is no account {account!r}; known are {', '.join(sorted(known))}")
     scope = account or "global"
-    act: Callable[..., object] = resume_charging if enabled else pause_charging
-    act(
-        app.ledger,
-        scope=scope,
-        reason=reason,
-        by=f"cli:{os.environ.get('USER', 'unknown')}",
-        at=app.clock.now(),
-    )
+    by = f"cli:{os.environ.get('USER', 'unknown')}"
+    if enabled:
+        app.resume(account, reason=reason, by=by, anyway=anyway)
+    else:
+        pause_all(app.ledger, scope=scope, reason=reason, by=by, at=app.clock.now())
     switched = {"charging_enabled": enabled, "mailing_enabled": enabled}
     show({"scope": scope, **switched, "reason": reason, "ledger": where(app.settings.ledger)}, as_json)
 
@@ -263,9 +259,14 @@ def pause(reason: str = "paused by hand", account: str | None = None, as_json: A
 
 
 @cli.command()
-def resume(reason: str = "resumed by hand", account: str | None = None, as_json: AsJson = False) -> None:
+def resume(
+    reason: str = "resumed by hand",
+    account: str | None = None,
+    anyway: Annotated[bool, typer.Option(help="Even while ledger and Stripe disagree.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Allow charging and mailing again."""
-    _switch(True, account, reason, as_json)
+    _switch(True, account, reason, as_json, anyway)
 
 
 def _root() -> Path:

@@ -1,12 +1,40 @@
 """Commands about the ledger as a whole: does it agree with Stripe, and what is in dispute."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, show
 from tinko_pipelines.errors import ChecksFailedError, InputError
+
+ledger = typer.Typer(no_args_is_help=True, help="Back up and restore the ledger.")
+
+
+@ledger.command()
+def backup(
+    path: Annotated[Path, typer.Argument(help="A new file; it overwrites nothing.")], as_json: AsJson = False
+) -> None:
+    """Copy the ledger, as of one moment and while it is in use."""
+    app = application()
+    needs_ledger(app)
+    with err.status("Copying the ledger"):
+        size = app.backup_ledger(path)
+    show({"path": path, "bytes": size}, as_json)
+
+
+@ledger.command()
+def restore(
+    path: Annotated[Path, typer.Argument(help="A file written by `tinko ledger backup`.")],
+    replace: Annotated[bool, typer.Option(help="Put it in place of a ledger that holds cases.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup in place of the ledger; nothing is charged or mailed until it is reconciled and resumed."""
+    app = application()
+    with err.status("Restoring the ledger"):
+        app.restore_ledger(path, replace=replace)
+    show({"restored": path, "paused": True, "next": "tinko reconcile, then tinko resume"}, as_json)
 
 
 def reconcile(

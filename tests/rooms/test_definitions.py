@@ -40,6 +40,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch, state: Path, tmp_path: Path) -> None:
+    (state / "ledger-seen.json").unlink(missing_ok=True)
     monkeypatch.setenv("TINKO_STATE", str(state))
     monkeypatch.setenv("TINKO_LEDGER_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
     monkeypatch.setenv("TINKO_STRIPE_API_BASE", "http://127.0.0.1:1")

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.ledger import meta
 from tinko_pipelines.ledger.control import GLOBAL, accounts, pause
-from tinko_pipelines.ledger.schema import attempt, case_event, ledger_meta, reconciliation
+from tinko_pipelines.ledger.schema import attempt, case_event, ledger_meta, message, reconciliation
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
 
 ACTOR = "restore"
@@ -24,10 +24,18 @@ _IDENTITY = "ledger_id"
 
 
 def hold(ledger: Ledger, account_id: str, reason: str, at: datetime) -> None:
-    """Pause all charging and mailing until every account of the ledger is reconciled and a person resumes it."""
+    """Pause all charging and mailing until every account of the ledger is reconciled and a person resumes it.
+
+    A mail that fell due meanwhile may have been sent by the ledger that is gone, so it is dropped.
+    """
     names = accounts(ledger) | {account_id}
     pause(ledger, GLOBAL, reason, ACTOR, at)
     with ledger.write() as connection:
+        connection.execute(
+            message.update()
+            .where(message.c.state == "scheduled", message.c.due_at <= at)
+            .values(state="dropped", drop_reason="it fell due before the ledger was restored")
+        )
         for name in sorted(names):
             for key in (_pending_key(name), _forgiven_key(name)):
                 meta.put(connection, key, at.isoformat())

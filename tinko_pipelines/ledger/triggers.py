@@ -85,9 +85,18 @@ def rules(dialect: str) -> list[Rule]:
         " OR coalesce(NEW.card_fingerprint, '') <> coalesce(OLD.card_fingerprint, '')"
         " OR coalesce(NEW.customer_id, '') <> coalesce(OLD.customer_id, '')"
     )
-    born = "NEW.state <> 'prepared'"
+    # What a restored ledger has lost is written down as it ended; no such row can ever be called.
+    regained = "coalesce(NEW.answer, '') = 'restored' AND NEW.settled_at IS NOT NULL"
+    born = (
+        "NEW.state <> 'prepared' AND NOT"
+        f" (NEW.state IN ('succeeded', 'declined', 'abandoned') AND {regained})"
+    )
+    moves = (
+        f"({_illegal(ATTEMPT_MOVES)}) AND NOT (OLD.state = 'prepared'"
+        f" AND NEW.state IN ('succeeded', 'declined') AND {regained})"
+    )
     return [
-        Rule("attempt_moves", "attempt", "UPDATE", _illegal(ATTEMPT_MOVES), "illegal attempt transition"),
+        Rule("attempt_moves", "attempt", "UPDATE", moves, "illegal attempt transition"),
         Rule("attempt_born", "attempt", "INSERT", born, "an attempt starts as prepared"),
         Rule("attempt_frozen", "attempt", "UPDATE", frozen, "what an attempt sends is frozen"),
         Rule("attempt_kept", "attempt", "DELETE", "1 = 1", "an attempt is never deleted"),
@@ -98,7 +107,8 @@ def rules(dialect: str) -> list[Rule]:
             "INSERT",
             attempt_caps(dialect, "NEW.prepared_at"),
             "attempt cap reached",
-            lock=LOCK_ATTEMPT,
+            "NEW.state = 'prepared'",
+            LOCK_ATTEMPT,
         ),
         Rule(
             "attempt_caps_at_call",

@@ -128,7 +128,7 @@ def _strays(side: LedgerSide, shown: Shown, forgiven: datetime | None, now: date
 
 
 def _counts(at: datetime, forgiven: datetime | None, before: datetime) -> bool:
-    return at <= before and (forgiven is None or at >= forgiven)
+    return at <= before and (forgiven is None or at > forgiven)
 
 
 def _missing(name: str, case_tag: str | None, charge: Charge | None) -> Finding:

@@ -1,6 +1,9 @@
 """The schedules: the steady beat, and the net below the sensors."""
 
+from datetime import UTC, datetime, timedelta
+
 from dagster import (
+    DagsterInstance,
     DagsterRunStatus,
     DefaultScheduleStatus,
     RunRequest,
@@ -29,8 +32,21 @@ def no_key_reason() -> str | None:
         return str(error)
 
 
-def _still_at_it(context: ScheduleEvaluationContext, job_name: str) -> bool:
-    return bool(context.instance.get_runs(RunsFilter(job_name=job_name, statuses=ACTIVE), limit=1))
+def still_at_it(instance: DagsterInstance, job_name: str, within_seconds: float | None = None) -> bool:
+    """Whether a run of the job is under way; with a time, only one begun so lately.
+
+    The run of a worker that was killed may stay `STARTED` for many minutes, and nothing may wait for it: a run
+    that drains or mails ends itself, and two at once do no harm.
+    """
+    since = None if within_seconds is None else datetime.now(UTC) - timedelta(seconds=within_seconds)
+    active = RunsFilter(job_name=job_name, statuses=ACTIVE, created_after=since)
+    return bool(instance.get_runs(active, limit=1))
+
+
+def longest_run_seconds() -> float:
+    """After so long a run that drains or mails has ended, or is dead."""
+    settings = load_settings()
+    return settings.drain_seconds + settings.drain_lease_seconds
 
 
 @schedule(
@@ -43,7 +59,7 @@ def retry_net(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
     """Start a drain even if no sensor did."""
     if reason := no_key_reason():
         return SkipReason(reason)
-    if _still_at_it(context, retry_job.name):
+    if still_at_it(context.instance, retry_job.name, longest_run_seconds()):
         return SkipReason("a drain is still at it")
     return RunRequest()
 
@@ -58,7 +74,7 @@ def email_net(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
     """Start a mail run even if no sensor did."""
     if reason := no_key_reason():
         return SkipReason(reason)
-    if _still_at_it(context, email_job.name):
+    if still_at_it(context.instance, email_job.name, longest_run_seconds()):
         return SkipReason("a mail run is still at it")
     return RunRequest()
 
@@ -73,7 +89,7 @@ def refresh(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
     """Bring lake and cases up to date, one run at a time."""
     if reason := no_key_reason():
         return SkipReason(reason)
-    if _still_at_it(context, recovery_job.name):
+    if still_at_it(context.instance, recovery_job.name):
         return SkipReason("the last refresh is still at it")
     return RunRequest()
 
@@ -88,7 +104,7 @@ def reconcile_hourly(context: ScheduleEvaluationContext) -> RunRequest | SkipRea
     """Compare, one run at a time."""
     if reason := no_key_reason():
         return SkipReason(reason)
-    if _still_at_it(context, reconcile_job.name):
+    if still_at_it(context.instance, reconcile_job.name):
         return SkipReason("the last reconciliation is still at it")
     return RunRequest()
 

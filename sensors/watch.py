@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dagster import (
     DefaultSensorStatus,
     RunRequest,
-    RunsFilter,
     SensorEvaluationContext,
     SkipReason,
     sensor,
@@ -13,7 +12,7 @@ from dagster import (
 
 from resources import TinkoResource
 from sensors.jobs import email_job, retry_job
-from sensors.schedules import ACTIVE, no_key_reason
+from sensors.schedules import longest_run_seconds, no_key_reason, still_at_it
 
 
 def _decide(
@@ -26,7 +25,7 @@ def _decide(
         return SkipReason(f"{due} {what} due, but {reason}")
     if not for_real():
         return SkipReason(f"{due} {what} due, but this is a dry run")
-    if context.instance.get_runs(RunsFilter(job_name=job_name, statuses=ACTIVE), limit=1):
+    if still_at_it(context.instance, job_name, longest_run_seconds()):
         return SkipReason(f"{due} {what} due; a run is still at it")
     return RunRequest()
 

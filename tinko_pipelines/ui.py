@@ -16,6 +16,7 @@ telemetry:
   enabled: false
 run_monitoring:
   enabled: true
+  poll_interval_seconds: 30
   start_timeout_seconds: 120
   max_runtime_seconds: 3600
   max_resume_run_attempts: 0

@@ -1,5 +1,6 @@
 """The code location loads, its jobs run on real Dagster storages, and its sensors only look."""
 
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,12 @@ from dagster import (
     AssetCheckResult,
     AssetCheckSeverity,
     DagsterInstance,
+    DagsterRunStatus,
     RunRequest,
     SkipReason,
     build_sensor_context,
 )
-from dagster._core.test_utils import instance_for_test
+from dagster._core.test_utils import create_run_for_test, instance_for_test
 
 from assets.checks import nothing_quarantined
 from resources import TinkoResource
@@ -181,3 +183,18 @@ def test_sensors_start_nothing_in_a_dry_run(monkeypatch: pytest.MonkeyPatch) -> 
             result = sensor(context)
             assert isinstance(result, SkipReason)
             assert "dry run" in (result.skip_message or "")
+
+
+@pytest.mark.parametrize(("drain_seconds", "waits"), [("50", True), ("0.1", False)])
+def test_a_run_that_must_be_dead_by_now_keeps_nobody_waiting(
+    drain_seconds: str, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owing()
+    monkeypatch.setenv("TINKO_DRAIN_SECONDS", drain_seconds)
+    monkeypatch.setenv("TINKO_DRAIN_LEASE_SECONDS", "1")
+    with DagsterInstance.ephemeral() as instance:
+        create_run_for_test(instance, job_name="retry_job", status=DagsterRunStatus.STARTED)
+        time.sleep(1.2)
+        context = build_sensor_context(instance=instance, resources={"tinko": TinkoResource()})
+        result = due_retries(context)
+    assert isinstance(result, SkipReason if waits else RunRequest)

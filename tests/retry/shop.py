@@ -10,7 +10,8 @@ from sqlalchemy import select
 from tinko_pipelines.app import App
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.gateway.records import Answer
-from tinko_pipelines.ledger.schema import attempt, recovery_case
+from tinko_pipelines.ledger.anomalies import still_open
+from tinko_pipelines.ledger.schema import attempt, recovery_case, webhook_event
 from tinko_pipelines.sandbox.client import SandboxClient
 from tinko_pipelines.settings import load_settings
 
@@ -27,6 +28,7 @@ class Watched:
         self.livemode = gateway.livemode
         self.api_version = gateway.api_version
         self.asked: list[tuple[str, str]] = []
+        self.keys: list[str] = []
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
         self.asked.append(("GET", path))
@@ -34,6 +36,8 @@ class Watched:
 
     def post(self, path: str, params: Mapping[str, Any], idempotency_key: str, api_version: str) -> Answer:
         self.asked.append(("POST", path))
+        if path.endswith(("/confirm", "/pay")):
+            self.keys.append(idempotency_key)
         return self._gateway.post(path, params, idempotency_key, api_version)
 
     def charging(self) -> list[str]:
@@ -95,6 +99,31 @@ class Shop:
     def case(self, debt: str) -> dict[str, Any]:
         (found,) = [row for row in self.rows(recovery_case) if row["debt_id"] == debt]
         return found
+
+    def let_leases_lapse(self) -> None:
+        """As time would, without waiting for it."""
+        with self.app.ledger.write() as connection:
+            connection.execute(attempt.update().values(lease_until=None).where(attempt.c.state != "calling"))
+
+    def open_anomalies(self, debt: str) -> list[dict[str, Any]]:
+        case = self.case(debt)["id"]
+        return [row for row in still_open(self.app.ledger) if row["case_id"] == case]
+
+    def event(self, kind: str, object_id: str) -> None:
+        """Let Stripe tell of something, as the webhook's door would store it."""
+        number, now = len(self.rows(webhook_event)), self.stripe.now()
+        with self.app.ledger.write() as connection:
+            connection.execute(
+                webhook_event.insert().values(
+                    event_id=f"evt_{number}",
+                    account_id="default",
+                    livemode=False,
+                    type=kind,
+                    created_at=now,
+                    received_at=now,
+                    object_id=object_id,
+                )
+            )
 
     def attempts(self, debt: str) -> list[dict[str, Any]]:
         case = self.case(debt)["id"]

@@ -3,12 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, literal, or_, select
 
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import anomalies, cases
 from tinko_pipelines.ledger.schema import BLOCKING, attempt, recovery_case, webhook_event
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.ledger.types import UtcDateTime
 from tinko_pipelines.retry import poison
 from tinko_pipelines.retry.janitor import POLLED
 from tinko_pipelines.retry.preflight import View, look
@@ -43,7 +44,7 @@ def mark(ledger: Ledger, now: datetime, limit: int = 1000) -> int:
                 .where(touched, recovery_case.c.state.in_(states))
                 # The earliest mark stays, so that a case is not pushed back by its own events.
                 .values(
-                    look_after=func.coalesce(recovery_case.c.look_after, now),
+                    look_after=func.coalesce(recovery_case.c.look_after, literal(now, UtcDateTime())),
                     version=recovery_case.c.version + 1,
                 )
             )

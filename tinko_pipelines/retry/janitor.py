@@ -29,8 +29,6 @@ from tinko_pipelines.retry.settle import POLL_HOURS, REPOST_HOURS, load_case, se
 ACTOR = "janitor"
 ACTION_DEADLINE_HOURS = 72
 CALLED_AGAIN = "attempt_called_again"
-MOST_BLIND_LOOKS = 2
-"""So many looks after the last possible call must have found no trace before it counts as never made."""
 POLLED = ("unknown", "processing", "requires_action")
 _REFUSED = ("look", "gone")
 """Stripe has refused the request itself (400, 404), so under that call nothing ran."""
@@ -127,9 +125,9 @@ def _resolve(
     view = look(gateway, case)
     boundary("janitor_after_get")
     outcome, close_as = judge(row, case, view, past, now)
-    if outcome.answer == "no_trace" and (_recent(row, now) or row["poll_count"] < MOST_BLIND_LOOKS):
+    if outcome.answer == "no_trace" and _recent(row, now):
         outcome = Outcome("unknown", "no_trace_yet")
-        if _recent(row, now) and _may_call_again(ledger, gateway, row, case, now, lease_seconds):
+        if _may_call_again(ledger, gateway, row, case, now, lease_seconds):
             outcome = _call_again(gateway, row)
     settle(ledger, row, outcome, now, ACTOR, close_as=close_as, paid_twice=view.paid_twice)
     if outcome.answer == "key_refused":

@@ -35,10 +35,17 @@ def key_refused(ledger: Ledger, account_id: str, at: datetime, detail: str | Non
 
 
 def case_failed(ledger: Ledger, case_id: str, error: Exception, at: datetime, actor: str) -> None:
-    """Let the case wait, if it is still open; what it has begun is the janitor's."""
+    """Let the case wait, if it is still open, and give up an attempt not called yet; one that was is the janitor's."""
     with ledger.write() as connection:
         case = load_case(ledger, connection, case_id)
         _note(connection, case, error, at, actor)
+        connection.execute(
+            attempt.update()
+            .where(attempt.c.case_id == case_id, attempt.c.state == "prepared")
+            .values(
+                state="abandoned", answer=KIND, settled_at=at, lease_until=None, fence=attempt.c.fence + 1
+            )
+        )
         later = {"due_at": min(at + WAIT, max(case["plan_ends_at"], at))} if case["state"] == "open" else {}
         cases.change(connection, case, at, look_after=None, **later)
 

@@ -3,7 +3,7 @@
 A call that is made costs at most three reads, so that with its tag it needs five requests in all.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -121,8 +121,8 @@ def _with_charges(gateway: Gateway, view: View) -> View:
     return replace(view, charges=_oldest_first(found))
 
 
-def _oldest_first(charges: Iterable[Object]) -> tuple[Object, ...]:
-    each = {charge.get("id"): charge for charge in charges}
+def _oldest_first(newest_first: Sequence[Object]) -> tuple[Object, ...]:
+    each = {charge.get("id"): charge for charge in reversed(newest_first)}
     return tuple(sorted(each.values(), key=lambda charge: int(charge.get("created") or 0)))
 
 

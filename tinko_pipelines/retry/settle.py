@@ -162,7 +162,7 @@ def _note_charge(
     at: datetime,
     why: str,
 ) -> None:
-    charge = {"id": outcome.charge_id, "amount": row["amount_minor"], "currency": row["currency"]}
+    charge = outcome.charge_id or f"of {row['object_id']}"
     paid = case["state"] in ("recovered", "paid_elsewhere")
     anomalies.note(
         connection,
@@ -171,9 +171,9 @@ def _note_charge(
         case["debt_id"] if paid else row["id"],
         at,
         case_id=case["id"],
-        detail=f"charge {charge['id']} of ours succeeded, yet {why}",
-        proposal=f"look whether the debt was paid or given up without it; if so refund {charge['id']}:"
-        f" {charge['amount']} {charge['currency']}",
+        detail=f"our charge {charge} has succeeded, yet {why}",
+        proposal=f"look whether the debt was paid or given up without it; if so refund charge {charge}:"
+        f" {row['amount_minor']} {row['currency']}",
         charge_id=outcome.charge_id,
         amount_minor=row["amount_minor"],
         currency=row["currency"],

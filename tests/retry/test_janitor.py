@@ -1,0 +1,151 @@
+"""Unknown outcomes: what each answer leads to, how often Stripe is asked, and who takes over in the end."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from tests.retry.shop import Shop, passing_later
+from tinko_pipelines.ledger.schema import attempt, message, recovery_case
+from tinko_pipelines.retry.settle import POLL_HOURS, REPOST_HOURS
+
+
+def unknown(
+    shop: Shop, name: str, fault: dict[str, Any], *, passes: bool = True
+) -> tuple[dict[str, Any], Any]:
+    """A debt whose call meets `fault`, and every look after it a server error; with what was asked so far."""
+    codes = passing_later(shop) if passes else [[0, "insufficient_funds"]]
+    made = shop.stripe.fixture("failed_invoice", codes=codes, email=f"{name}@example.com")
+    shop.refresh()
+    shop.until_due(made["invoice"])
+    watched = shop.watch()
+
+    def trouble(boundary: str) -> None:
+        if boundary == "before_http":
+            unseen = {"kind": "error_before", "method": "GET", "path": f"*/{made['invoice']}"}
+            shop.stripe.faults([{"path": f"*/{made['invoice']}/pay", "count": 1, **fault}, unseen])
+
+    shop.app.drain(owner="test", boundary=trouble)
+    assert [row["state"] for row in shop.attempts(made["invoice"])] == ["unknown"]
+    return made, watched
+
+
+def row_of(shop: Shop, debt: str) -> dict[str, Any]:
+    return shop.attempts(debt)[0]
+
+
+def set_next_poll(shop: Shop, debt: str, moment: datetime) -> None:
+    with shop.app.ledger.write() as connection:
+        chosen = select(recovery_case.c.id).where(recovery_case.c.debt_id == debt).scalar_subquery()
+        connection.execute(attempt.update().where(attempt.c.case_id == chosen).values(next_poll_at=moment))
+
+
+@pytest.mark.parametrize(
+    ("kind", "calls"),
+    [("rate_limit", 2), ("error_before", 2), ("reset_before", 2), ("error_after", 1), ("reset_after", 1)],
+)
+def test_a_call_is_repeated_under_its_own_key_and_only_where_nothing_ran(
+    shared_shop: Shop, kind: str, calls: int
+) -> None:
+    shop = shared_shop
+    made, watched = unknown(shop, kind, {"kind": kind})
+    shop.stripe.faults([])
+    shop.advance(timedelta(minutes=6))
+    shop.app.drain(owner="test")
+    assert shop.case(made["invoice"])["state"] == "recovered"
+    assert len(watched.keys) == calls
+    assert set(watched.keys) == {row_of(shop, made["invoice"])["idempotency_key"]}
+    assert [charge["status"] for charge in shop.stripe.charges_of(made["invoice"])] == ["failed", "succeeded"]
+
+
+def test_as_long_as_stripe_asks_for_nothing_is_sent(shop: Shop) -> None:
+    made, watched = unknown(shop, "limited", {"kind": "rate_limit"})
+    set_next_poll(shop, made["invoice"], shop.stripe.now())
+    shop.stripe.faults([{"kind": "rate_limit", "path": "*/pay", "count": 1}])
+    shop.app.drain(owner="test")
+    row = row_of(shop, made["invoice"])
+    assert (row["answer"], len(watched.keys)) == ("rate_limited", 2)
+    assert row["next_poll_at"] >= shop.stripe.now() + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(("seconds", "called_again"), [(-1, True), (0, False), (1, False)])
+def test_after_twenty_hours_the_key_is_used_no_more(
+    shared_shop: Shop, seconds: int, called_again: bool
+) -> None:
+    shop = shared_shop
+    made, watched = unknown(shop, f"edge{seconds}", {"kind": "reset_before"})
+    edge = row_of(shop, made["invoice"])["called_at"] + timedelta(hours=REPOST_HOURS)
+    moment = shop.stripe.advance_to(edge + timedelta(seconds=seconds))
+    assert (moment - edge).total_seconds() == seconds
+    set_next_poll(shop, made["invoice"], moment)
+    shop.stripe.faults([])
+    shop.app.drain(owner="test")
+    key = row_of(shop, made["invoice"])["idempotency_key"]
+    assert watched.keys.count(key) == 1 + called_again
+    answers = [(row["state"], row["answer"]) for row in shop.attempts(made["invoice"])]
+    succeeded = ("succeeded", "succeeded")
+    assert answers == ([succeeded] if called_again else [("abandoned", "no_trace"), succeeded])
+
+
+@pytest.mark.parametrize(
+    ("fault", "passes", "state", "attempt_state"),
+    [
+        ("reset_after", True, "recovered", "succeeded"),
+        ("reset_after", False, "open", "declined"),
+        ("reset_before", True, "recovered", "abandoned"),
+    ],
+)
+def test_what_cannot_be_read_goes_to_a_person_and_comes_back_once_it_can(
+    shared_shop: Shop, fault: str, passes: bool, state: str, attempt_state: str
+) -> None:
+    shop = shared_shop
+    name = f"{fault}{passes}"
+    made, watched = unknown(shop, name, {"kind": fault}, passes=passes)
+    debt, waits = made["invoice"], []
+    for _ in range(20):
+        row = row_of(shop, debt)
+        if row["next_poll_at"] is None:
+            break
+        if row["next_poll_at"] > shop.stripe.now():
+            waits.append(row["next_poll_at"] - shop.stripe.now())
+            shop.stripe.advance_to(row["next_poll_at"])
+        shop.app.drain(owner="test")
+    hours = [wait.total_seconds() / 3600 for wait in waits]
+    before_the_edge = [round(hour, 3) for hour in hours[:4]]
+    assert before_the_edge == [round(hour, 3) for hour in POLL_HOURS[1:5]]
+    assert hours[5:] == [24.0] * 4
+    case = shop.case(debt)
+    assert case["state"] == "needs_human"
+    assert "unknown" in case["state_reason"]
+    asked = [path for _, path in watched.asked if debt in path]
+    shop.advance(timedelta(days=1))
+    shop.app.drain(owner="test")
+    assert [path for _, path in watched.asked if debt in path] == asked
+    shop.stripe.faults([])
+    set_next_poll(shop, debt, shop.stripe.now())
+    shop.app.drain(owner="test")
+    case = shop.case(debt)
+    assert (case["state"], shop.attempts(debt)[0]["state"]) == (state, attempt_state)
+    if state == "open":
+        assert case["due_at"] is not None
+        mails = [row for row in shop.rows(message) if row["case_id"] == case["id"]]
+        ahead = {row["state"] for row in mails if row["due_at"] > shop.stripe.now()}
+        assert ahead <= {"scheduled"}
+
+
+def test_a_case_is_not_closed_while_a_call_may_still_run(shop: Shop) -> None:
+    made, watched = unknown(shop, "fence", {"kind": "reset_before"})
+    shop.stripe.faults([])
+    uncollectible = {"status": "uncollectible"}
+    shop.stripe.fixture("amend", object="invoices", id=made["invoice"], fields=uncollectible)
+    shop.advance(timedelta(minutes=10))
+    shop.app.drain(owner="test")
+    assert (shop.case(made["invoice"])["state"], row_of(shop, made["invoice"])["state"]) == (
+        "open",
+        "unknown",
+    )
+    shop.advance(timedelta(hours=REPOST_HOURS))
+    shop.app.drain(owner="test")
+    assert shop.case(made["invoice"])["state"] == "cancelled"
+    assert (row_of(shop, made["invoice"])["state"], len(watched.keys)) == ("abandoned", 1)

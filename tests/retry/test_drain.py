@@ -8,8 +8,9 @@ from sqlalchemy import select
 from tests.fake_stripe import NOW, FakeStripe, failed_row, failed_table
 from tinko_pipelines.clock import FixedClock
 from tinko_pipelines.ledger.control import pause
-from tinko_pipelines.ledger.schema import attempt, cap_refusal, message, recovery_case
+from tinko_pipelines.ledger.schema import attempt, cap_refusal, message, recovery_case, webhook_event
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.retry import inbox
 from tinko_pipelines.retry.drain import DrainResult, drain
 from tinko_pipelines.retry.due import anything_due
 from tinko_pipelines.retry.enrol import enrol
@@ -162,3 +163,20 @@ def test_of_two_debts_on_one_card_the_earlier_goes_first_whatever_the_threads_do
     assert [path for path in fake.posts if path.endswith("/confirm")] == [
         f"/v1/payment_intents/{first['payment_intent_id']}/confirm"
     ]
+
+
+def test_an_event_marks_its_case_and_the_ledger_stays_readable(ledger: Ledger) -> None:
+    fake = FakeStripe()
+    fake.add("pi_1", passes=True)
+    enrol(ledger, failed_table(failed_row("pi_1")), now=NOW, policy=Policy())
+    event = {
+        "account_id": "default", "livemode": False, "type": "payment_intent.succeeded",
+        "created_at": NOW, "received_at": NOW, "object_id": "pi_1",
+    }  # fmt: skip
+    with ledger.write() as connection:
+        connection.execute(webhook_event.insert(), [{**event, "event_id": name} for name in ("e1", "e2")])
+    inbox.mark(ledger, NOW)
+    assert [row["look_after"] for row in rows(ledger, recovery_case)] == [NOW]
+    fake.intents["pi_1"]["status"] = "succeeded"
+    assert run(ledger, fake, 0).looked == 1
+    assert [row["state"] for row in rows(ledger, recovery_case)] == ["paid_elsewhere"]

@@ -3,12 +3,22 @@
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import select, update
 
 from tests.fake_stripe import NOW, FakeStripe, failed_row, failed_table
 from tinko_pipelines.clock import FixedClock
+from tinko_pipelines.ledger import caps
 from tinko_pipelines.ledger.control import pause
-from tinko_pipelines.ledger.schema import attempt, cap_refusal, message, recovery_case, webhook_event
+from tinko_pipelines.ledger.limits import Limits
+from tinko_pipelines.ledger.schema import (
+    amount_ceiling,
+    attempt,
+    cap_refusal,
+    message,
+    recovery_case,
+    webhook_event,
+)
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry import inbox
 from tinko_pipelines.retry.drain import DrainResult, drain
@@ -180,3 +190,40 @@ def test_an_event_marks_its_case_and_the_ledger_stays_readable(ledger: Ledger) -
     fake.intents["pi_1"]["status"] = "succeeded"
     assert run(ledger, fake, 0).looked == 1
     assert [row["state"] for row in rows(ledger, recovery_case)] == ["paid_elsewhere"]
+
+
+def test_the_ceiling_on_the_amount_puts_off_what_would_exceed_it(ledger: Ledger) -> None:
+    fake = FakeStripe()
+    for name in ("pi_1", "pi_2"):
+        fake.add(name, passes=True)
+    policy = Policy(limits=Limits(ceilings_minor=(("usd", 1500),)))
+    debts = [failed_row(name, customer_id=f"cus_{name}") for name in ("pi_1", "pi_2")]
+    enrol(ledger, failed_table(*debts), now=NOW, policy=policy)
+    first = run(ledger, fake, 8)
+    assert (first.succeeded, first.refused) == (1, 1)
+    (refusal,) = rows(ledger, cap_refusal)
+    assert (refusal["rule"], refusal["subject"]) == ("amount_ceiling", "default usd")
+    assert run(ledger, fake, 8.9).counts() == DrainResult().counts()
+    assert run(ledger, fake, 9).succeeded == 1
+
+
+def test_the_database_holds_the_caps_when_the_code_forgets_them(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeStripe()
+    for name in ("pi_1", "pi_2"):
+        fake.add(name, passes=False)
+    enrol(
+        ledger,
+        failed_table(*[failed_row(name, card_fingerprint="same") for name in ("pi_1", "pi_2")]),
+        now=NOW,
+        policy=Policy(limits=Limits(ceilings_minor=(("usd", 1500),))),
+    )
+    monkeypatch.setattr(caps, "reached", lambda *_args, **_names: None)
+    run(ledger, fake, 8)
+    assert len(fake.charges) == 1
+    with ledger.write() as connection:
+        connection.execute(update(amount_ceiling).values(max_minor_per_day=500))
+    run(ledger, fake, 9.5)
+    assert len(fake.charges) == 1
+    assert rows(ledger, attempt)[-1]["answer"] == "refused_by_ledger"

@@ -1,6 +1,6 @@
 """Why an attempt may not be made now, and when it may: the same limits the triggers hold, asked beforehand."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,10 +18,15 @@ from tinko_pipelines.ledger.schema import (
     cap_rule,
     message,
     network_attempt,
+    one_of,
 )
 
 CEILING = "amount_ceiling"
 _DAY = timedelta(hours=24)
+# Spelled out as the partial indexes have them: with bound values a prepared statement could not use those.
+_NOT_ABANDONED = text("attempt.state <> 'abandoned'")
+_SPENT = text(one_of("attempt.state", SPENT))
+_UNRESOLVED = text(one_of("attempt.state", UNRESOLVED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ def mail_reached(connection: Connection, row: dict[str, Any], at: datetime) -> R
     if connection.dialect.name == "postgresql":
         names = {name: row[name] for name in ("account_id", "address_hmac", "case_id")}
         connection.execute(text("SELECT tinko_lock_mail(:account_id, :address_hmac, :case_id)"), names)
-    found = []
+    found: list[Refusal] = []
     for rule in rules_in_force(connection, at):
         if rule["network"] != "mail":
             continue
@@ -74,8 +79,7 @@ def mail_reached(connection: Connection, row: dict[str, Any], at: datetime) -> R
             message.c.claimed_at > at - timedelta(hours=rule["window_hours"]),
             message.c.id != row["id"],
         )
-        refusal = refusal_of(rule, row[key], sorted(connection.execute(query).scalars()), at)
-        found += [refusal] if refusal else []
+        found += _refusal(rule, row[key], connection.execute(query).scalars(), at)
     return max(found, key=lambda refusal: (refusal.free_at, refusal.rule), default=None)
 
 
@@ -109,28 +113,29 @@ def rules_in_force(connection: Connection, at: datetime) -> list[dict[str, Any]]
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def refusal_of(rule: dict[str, Any], subject: str, times: list[datetime], at: datetime) -> Refusal | None:
-    """The refusal by `rule` when `times` (ascending, all within its window) use it up; None when they do not."""
-    most, window = rule["max_attempts"], timedelta(hours=rule["window_hours"])
-    if len(times) < most:
-        return None
-    free_at = times[len(times) - most] + window if most else at + window
-    ends_at = rule["valid_until"]
-    return Refusal(rule["rule"], subject, min(free_at, ends_at) if ends_at else free_at)
-
-
 def _caps(connection: Connection, case: dict[str, Any], at: datetime, besides: str) -> Iterator[Refusal]:
     brand = (case["card_brand"] or "").lower()
     for rule in rules_in_force(connection, at):
         subject = _subject(rule["keyed_by"], case)
         if subject is None or rule["network"] not in ("any", brand):
             continue
-        times = _counted(
-            connection, rule["keyed_by"], case, at - timedelta(hours=rule["window_hours"]), besides
-        )
-        refusal = refusal_of(rule, subject, times, at)
-        if refusal is not None:
-            yield refusal
+        if rule["keyed_by"] == "account":
+            times = _newest_of_account(connection, rule, case, at, besides)
+        else:
+            times = _refused_and_open(connection, rule, case, at, besides)
+        yield from _refusal(rule, subject, times, at)
+
+
+def _refusal(
+    rule: dict[str, Any], subject: str, times: Iterable[datetime], at: datetime
+) -> Iterator[Refusal]:
+    """The refusal by `rule` if `times`, all within its window, use it up."""
+    most, newest_first = rule["max_attempts"], sorted(times, reverse=True)
+    if len(newest_first) < most:
+        return
+    free_at = (newest_first[most - 1] if most else at) + timedelta(hours=rule["window_hours"])
+    ends_at = rule["valid_until"]
+    yield Refusal(rule["rule"], subject, min(free_at, ends_at) if ends_at else free_at)
 
 
 def _subject(keyed_by: str, case: dict[str, Any]) -> str | None:
@@ -141,34 +146,42 @@ def _subject(keyed_by: str, case: dict[str, Any]) -> str | None:
     return subjects.get(keyed_by) or None
 
 
-def _counted(
-    connection: Connection, keyed_by: str, case: dict[str, Any], after: datetime, besides: str
+def _newest_of_account(
+    connection: Connection, rule: dict[str, Any], case: dict[str, Any], at: datetime, besides: str
 ) -> list[datetime]:
-    """When what counts happened: attempts the network refused, ours or not, and ours whose outcome is open."""
-    if keyed_by == "account":
-        prepared = select(attempt.c.prepared_at).where(
-            attempt.c.account_id == case["account_id"],
-            attempt.c.state != "abandoned",
-            attempt.c.prepared_at > after,
-            attempt.c.id != besides,
-        )
-        return sorted(connection.execute(prepared).scalars())
+    """When the newest attempts of the account were prepared, if there are enough of them to use the rule up."""
+    ours = (
+        attempt.c.account_id == case["account_id"],
+        _NOT_ABANDONED,
+        attempt.c.prepared_at > at - timedelta(hours=rule["window_hours"]),
+        attempt.c.id != besides,
+    )
+    count = select(func.count()).select_from(attempt).where(*ours)
+    if connection.execute(count).scalar_one() < rule["max_attempts"]:
+        return []
+    newest = select(attempt.c.prepared_at).where(*ours).order_by(attempt.c.prepared_at.desc())
+    return list(connection.execute(newest.limit(rule["max_attempts"])).scalars())
+
+
+def _refused_and_open(
+    connection: Connection, rule: dict[str, Any], case: dict[str, Any], at: datetime, besides: str
+) -> list[datetime]:
+    """When the network refused an attempt, ours or not, and when ours began whose outcome is open."""
+    after = at - timedelta(hours=rule["window_hours"])
     names = {
         "fingerprint": ("card_fingerprint",),
         "fingerprint_amount": ("card_fingerprint", "amount_minor", "currency"),
         "customer": ("customer_id",),
-    }[keyed_by]
+    }[rule["keyed_by"]]
     began_at = func.coalesce(attempt.c.called_at, attempt.c.prepared_at, type_=attempt.c.called_at.type)
     seen: Select[Any] = select(network_attempt.c.at).where(
         network_attempt.c.declined, network_attempt.c.at > after
     )
-    ours: Select[Any] = select(began_at).where(
-        attempt.c.state.in_(UNRESOLVED), began_at > after, attempt.c.id != besides
-    )
+    ours: Select[Any] = select(began_at).where(_UNRESOLVED, began_at > after, attempt.c.id != besides)
     for name in ("account_id", *names):
         seen = seen.where(network_attempt.c[name] == case[name])
         ours = ours.where(attempt.c[name] == case[name])
-    return sorted([*connection.execute(seen).scalars(), *connection.execute(ours).scalars()])
+    return [*connection.execute(seen).scalars(), *connection.execute(ours).scalars()]
 
 
 def _ceiling(connection: Connection, case: dict[str, Any], at: datetime, besides: str) -> Iterator[Refusal]:
@@ -176,17 +189,19 @@ def _ceiling(connection: Connection, case: dict[str, Any], at: datetime, besides
     most = connection.execute(select(amount_ceiling.c.max_minor_per_day).where(*same)).scalar()
     if most is None:
         return
-    query = select(attempt.c.called_at, attempt.c.amount_minor).where(
+    spent = (
         attempt.c.account_id == case["account_id"],
         attempt.c.currency == case["currency"],
-        attempt.c.state.in_(SPENT),
+        _SPENT,
         attempt.c.called_at > at - _DAY,
         attempt.c.id != besides,
     )
-    calls = connection.execute(query.order_by(attempt.c.called_at)).tuples().all()
-    left = sum(amount for _, amount in calls) + case["amount_minor"] - most
+    total = connection.execute(select(func.sum(attempt.c.amount_minor)).where(*spent)).scalar()
+    left = int(total or 0) + case["amount_minor"] - most
     if left <= 0:
         return
+    query = select(attempt.c.called_at, attempt.c.amount_minor).where(*spent).order_by(attempt.c.called_at)
+    calls = connection.execute(query).tuples()
     free_at = at + _DAY
     for called_at, amount in calls:
         left -= amount

@@ -409,4 +409,5 @@ class App:
             self.settings.lake_dir,
             self.clock.now(),
             enrol_max_age_days=self.settings.enrol_max_age_days,
+            report=self.settings.snapshot_path,
         )

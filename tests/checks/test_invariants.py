@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tinko_pipelines.checks import run_invariants
 from tinko_pipelines.checks.invariants import INVARIANTS
-from tinko_pipelines.checks.run import LAKE_COLUMNS
+from tinko_pipelines.checks.run import LAKE_COLUMNS, REPORTED
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.ledger.export import export
 from tinko_pipelines.ledger.store import Ledger
@@ -71,6 +72,24 @@ def mail(name: str, **values: Any) -> dict[str, Any]:
     )
 
 
+OPENED = {"id": 1, "case_id": "c1", "account_id": "default", "kind": "opened", "to_state": "open"}
+
+
+def again(at: datetime) -> dict[str, Any]:
+    row = {"id": 2, "case_id": "c1", "account_id": "default", "at": at, "attempt_id": "a1"}
+    return row | {"kind": "attempt_called_again"}
+
+
+def switch(number: int, hours_ago: float, **values: Any) -> dict[str, Any]:
+    row = {"id": number, "scope": "global", "at": NOW - hours_ago * HOUR, "actor": "me"}
+    return row | {"charging_enabled": True, "mailing_enabled": True} | values
+
+
+def reported(**values: Any) -> dict[str, Any]:
+    row = {"account_id": "default", "livemode": False, "currency": "usd", "amount_minor": 100}
+    return row | {"settled_at": NOW - 48 * HOUR, "is_succeeded": True} | values
+
+
 def clean() -> Rows:
     case = {
         "id": "c1",
@@ -80,18 +99,23 @@ def clean() -> Rows:
         "live_object_id": "pi_1",
     }
     case |= {"amount_minor": 100, "currency": "usd", "state": "open", "due_at": NOW + HOUR}
-    case |= {"plan_ends_at": NOW + 100 * HOUR}
+    case |= {"plan_ends_at": NOW + 100 * HOUR, "updated_at": NOW - 100 * HOUR}
     cap = {"rule": "r", "network": "visa", "keyed_by": "fingerprint", "max_attempts": 2, "window_hours": 24}
     return {
         "control": [
-            {"scope": "global", "charging_enabled": True, "mailing_enabled": True, "changed_at": NOW}
+            {
+                "scope": "global",
+                "charging_enabled": True,
+                "mailing_enabled": True,
+                "changed_at": NOW - 9 * HOUR,
+            }
         ],
         "recovery_case": [case],
         "attempt": [attempt(1), attempt(2)],
         "charges": [charge("ch_1", NOW - 216 * HOUR, status="failed")],
         "payment_intents": [{"id": "pi_1", "account_id": "default", "metadata": '{"tinko_attempt": "a1"}'}],
         "message": [mail("m1")],
-        "case_event": [{"id": 1, "case_id": "c1", "to_state": "open"}],
+        "case_event": [OPENED],
         "webhook_event": [{"event_id": "e1", "received_at": NOW - HOUR, "processed_at": NOW}],
         "network_attempt": [seen("ch_1", NOW - 2 * HOUR, ours=False), seen("ch_2", NOW - HOUR, ours=True)],
         "cap_rule": [cap | {"valid_from": NOW - 900 * HOUR}],
@@ -108,6 +132,10 @@ def clean() -> Rows:
     }
 
 
+PAID_IN_TIME = [
+    attempt(1),
+    attempt(2, state="succeeded", called_at=NOW - 49 * HOUR, settled_at=NOW - 48 * HOUR),
+]
 PAID = [attempt(1), attempt(2, state="succeeded")]
 BREACHES: dict[str, Rows] = {
     "one_success_per_case": {"attempt": [attempt(1, state="succeeded"), attempt(2, state="succeeded")]},
@@ -125,24 +153,73 @@ BREACHES: dict[str, Rows] = {
         "network_attempt": [seen(f"ch_{n}", NOW - (4 - n) * HOUR, ours=n == 3) for n in (1, 2, 3)],
     },
     "never_means_never": {"attempt": [attempt(1, decline_code="stolen_card"), attempt(2)]},
-    "pause_holds": {
-        "control": [
-            {
-                "scope": "global",
-                "charging_enabled": False,
-                "mailing_enabled": True,
-                "changed_at": NOW - 900 * HOUR,
-            }
-        ]
+    "keys_are_not_used_when_stripe_may_have_forgotten_them": {
+        "case_event": [OPENED, again(NOW - 9 * 24 * HOUR + 21 * HOUR)]
     },
+    "pause_holds": {"control_event": [switch(1, 900, charging_enabled=False)]},
     "calls_are_leased": {"attempt": [attempt(1, state="calling", owner=None)]},
     "no_attempt_blocks_for_ever": {"attempt": [attempt(1, state="unknown")]},
     "no_silence": {"recovery_case": [clean()["recovery_case"][0] | {"due_at": NOW - HOUR}]},
     "every_failure_has_a_case": {"failed_payments": [clean()["failed_payments"][0] | {"debt_id": "pi_2"}]},
     "webhooks_are_processed": {"webhook_event": [{"event_id": "e1", "received_at": NOW - HOUR}]},
-    "history_tells_the_present": {"case_event": [{"id": 1, "case_id": "c1", "to_state": "exhausted"}]},
+    "history_tells_the_present": {"case_event": [OPENED | {"to_state": "exhausted"}]},
     "mail_is_sent_once_and_only_where_wanted": {"message": [mail("m1"), mail("m2")]},
     "mail_is_not_left_lying": {"message": [mail("m1", state="scheduled")]},
+    "no_secret_in_the_ledger": {"attempt": [attempt(1, detail="write to somebody@example.com")]},
+    "reported_money_is_the_money": {"reported_attempt": [reported()]},
+}
+FURTHER: list[tuple[str, Rows]] = [
+    ("calls_are_leased", {"attempt": [attempt(1, poll_count=2)]}),
+    ("calls_are_leased", {"attempt": [attempt(1, lease_until=NOW)]}),
+    ("pause_holds", {"control_event": [switch(1, 219, charging_enabled=False), switch(2, 200)]}),
+    ("pause_holds", {"control_event": [switch(1, 217, charging_enabled=False, resumes_at=NOW - 215 * HOUR)]}),
+    (
+        "pause_holds",
+        {"control_event": [switch(1, 199, charging_enabled=False), switch(2, 196)],
+         "case_event": [OPENED, again(NOW - 198 * HOUR)]},
+    ),
+    ("no_silence", {"recovery_case": [clean()["recovery_case"][0] | {"due_at": None}]}),
+    ("no_silence", {"recovery_case": [clean()["recovery_case"][0] | {"due_at": NOW + 101 * HOUR}]}),
+    ("no_silence", {"attempt": [attempt(1), attempt(2, state="unknown", next_poll_at=NOW - HOUR)]}),
+    ("history_tells_the_present", {"case_event": []}),
+    (
+        "history_tells_the_present",
+        {"case_event": [OPENED | {"to_state": "planned"}, OPENED | {"id": 2, "from_state": "detected"}]},
+    ),
+    ("no_secret_in_the_ledger", {"attempt": [attempt(1, detail="sk_" + "live_" + "0123456789ab")]}),
+    ("no_secret_in_the_ledger", {"case_event": [OPENED | {"detail": "whsec_0123456789"}]}),
+    ("no_secret_in_the_ledger", {"recovery_case": [
+        clean()["recovery_case"][0] | {"state_reason": "card 4242424242424242 refused"}]}),
+    ("reported_money_is_the_money", {"attempt": PAID_IN_TIME}),
+    ("reported_money_is_the_money", {"attempt": PAID_IN_TIME, "reported_attempt": [reported(amount_minor=99)]}),
+    ("reported_money_is_the_money", {"attempt": PAID_IN_TIME, "reported_attempt": [reported()],
+      "charges": [charge("ch_2", NOW - 48 * HOUR, amount_minor=101)]}),
+    ("reported_money_is_the_money", {"attempt": PAID_IN_TIME, "reported_attempt": [reported()],
+      "balance_transactions": [{"id": "txn_1", "account_id": "default", "source_id": "ch_2", "type": "charge",
+                                "amount_minor": 99, "currency": "usd"}]}),
+]  # fmt: skip
+SOUND: dict[str, Rows] = {
+    "a pause between two calls": {"control_event": [switch(1, 210, charging_enabled=False), switch(2, 200)]},
+    "a pause that ended by itself": {
+        "control_event": [switch(1, 217, charging_enabled=False, resumes_at=NOW - 216.5 * HOUR)]
+    },
+    "a pause of another account": {
+        "control_event": [switch(1, 900, charging_enabled=False) | {"scope": "other"}]
+    },
+    "a call repeated in time": {"case_event": [OPENED, again(NOW - 9 * 24 * HOUR + 19 * HOUR)]},
+    "due while paused": {
+        "recovery_case": [clean()["recovery_case"][0] | {"due_at": NOW - HOUR}],
+        "control": [clean()["control"][0] | {"charging_enabled": False}],
+        "control_event": [switch(1, 9, charging_enabled=False)],
+    },
+    "numbers that are no card": {"attempt": [attempt(1, detail="order 4242424242424243"), attempt(2)]},
+    "report and ledger": {
+        "attempt": PAID_IN_TIME,
+        "reported_attempt": [reported()],
+        "charges": [charge("ch_2", NOW - 48 * HOUR)],
+        "recovery_case": [clean()["recovery_case"][0] | {"state": "recovered", "due_at": None}],
+        "case_event": [OPENED, OPENED | {"id": 2, "from_state": "open", "to_state": "recovered"}],
+    },
 }
 
 
@@ -169,7 +246,17 @@ def broken(empty: Path, root: Path, changes: Rows) -> dict[str, int]:
         folder = root / "derived" if name == "failed_payments" else root / "tables" / name
         folder.mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(rows.get(name, []), schema=schema), folder / f"{name}.parquet")
-    results = run_invariants(root, root, NOW)
+    report = root / "report.duckdb"
+    with duckdb.connect(str(report)) as connection:
+        for name, (mart, columns) in REPORTED.items():
+            connection.execute(f"CREATE TABLE {mart} ({columns})")
+            values = rows.get(name, [{"as_of": NOW}] if name == "reported_at" else [])
+            for value in values:
+                marks = ", ".join("?" for _ in value)
+                connection.execute(
+                    f"INSERT INTO {mart} ({', '.join(value)}) VALUES ({marks})", list(value.values())
+                )
+    results = run_invariants(root, root, NOW, report=report)
     assert all(bool(result.sample) == bool(result.rows) for result in results)
     return {result.name: result.rows for result in results if result.rows}
 
@@ -185,6 +272,18 @@ def test_a_clean_ledger_breaks_none(empty_export: Path, tmp_path: Path) -> None:
 
 def test_an_empty_ledger_without_a_lake_breaks_none(empty_export: Path, tmp_path: Path) -> None:
     assert not [result for result in run_invariants(empty_export, tmp_path, NOW) if result.rows]
+
+
+@pytest.mark.parametrize(("name", "changes"), FURTHER)
+def test_each_way_of_breaking_it_is_found(
+    name: str, changes: Rows, empty_export: Path, tmp_path: Path
+) -> None:
+    assert broken(empty_export, tmp_path, changes).get(name, 0) > 0
+
+
+@pytest.mark.parametrize("name", sorted(SOUND))
+def test_what_only_looks_broken_is_not(name: str, empty_export: Path, tmp_path: Path) -> None:
+    assert broken(empty_export, tmp_path, SOUND[name]) == {}
 
 
 @pytest.mark.parametrize("name", sorted(BREACHES))

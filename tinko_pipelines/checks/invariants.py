@@ -7,6 +7,14 @@ from dataclasses import dataclass
 UNRESOLVED = "('prepared', 'calling', 'processing', 'requires_action', 'unknown')"
 OPEN_CASE = "('detected', 'planned', 'open')"
 NOW = "getvariable('now_at')"
+LATE = f"({NOW} - INTERVAL 15 MINUTE)"
+PAUSED = (
+    "EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', {account}) AND NOT c.{switch}"
+    f" AND (c.resumes_at IS NULL OR c.resumes_at > {LATE}))"
+)
+RESUMED_LATELY = (
+    f"EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', {{account}}) AND c.changed_at > {LATE})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,13 @@ INVARIANTS: tuple[Invariant, ...] = (
         "An attempt has its own key and the parameters its hash names",
         """SELECT id FROM attempt WHERE idempotency_key <> 'tinko:v1:' || id OR sha256(params) <> params_sha256
         OR idempotency_key IN (SELECT idempotency_key FROM attempt GROUP BY 1 HAVING count(*) > 1)""",
+    ),
+    Invariant(
+        6,
+        "keys_are_not_used_when_stripe_may_have_forgotten_them",
+        "Each call of an attempt is made within 20 hours of its first",
+        """SELECT e.attempt_id, e.at FROM case_event e JOIN attempt a ON a.id = e.attempt_id
+        WHERE e.kind = 'attempt_called_again' AND e.at > a.called_at + INTERVAL 20 HOUR""",
     ),
     Invariant(
         7,
@@ -122,14 +137,24 @@ INVARIANTS: tuple[Invariant, ...] = (
         13,
         "pause_holds",
         "Nothing is called while charging is paused",
-        """SELECT a.id, c.scope FROM attempt a JOIN control c ON c.scope IN ('global', a.account_id)
-        WHERE NOT c.charging_enabled AND a.called_at > c.changed_at""",
+        """WITH off AS (
+          SELECT e.scope, e.at AS began, e.charging_enabled,
+            least(lead(e.at) OVER (PARTITION BY e.scope ORDER BY e.id), e.resumes_at) AS ended FROM control_event e
+        ), calls AS (
+          SELECT id, account_id, called_at AS moment FROM attempt WHERE coalesce(answer, '') <> 'restored'
+          UNION ALL
+          SELECT e.attempt_id, e.account_id, e.at FROM case_event e WHERE e.kind = 'attempt_called_again')
+        SELECT c.id, o.scope, c.moment FROM calls c JOIN off o ON o.scope IN ('global', c.account_id)
+        WHERE NOT o.charging_enabled AND c.moment > o.began + INTERVAL 1 SECOND
+          AND (o.ended IS NULL OR c.moment < o.ended)""",
     ),
     Invariant(
         14,
         "calls_are_leased",
-        "Each call under way has an owner, a lease and a fence",
-        """SELECT id FROM attempt WHERE fence < 1 OR (state = 'calling' AND (owner IS NULL OR lease_until IS NULL))""",
+        "Each call under way has an owner and a lease, an ended one has none, and each look takes a new fence",
+        """SELECT id, state, fence FROM attempt WHERE fence < 1 OR poll_count > fence
+        OR (state = 'calling' AND (owner IS NULL OR lease_until IS NULL))
+        OR (state IN ('succeeded', 'declined', 'abandoned') AND lease_until IS NOT NULL)""",
     ),
     Invariant(
         15,
@@ -142,13 +167,13 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant(
         16,
         "no_silence",
-        "Each open case has something ahead of it, and nothing due is left lying",
-        f"""SELECT k.id, k.state, k.due_at FROM recovery_case k WHERE k.state IN {OPEN_CASE}
-          AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.case_id = k.id AND a.state IN {UNRESOLVED})
-          AND NOT EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', k.account_id)
-            AND NOT c.charging_enabled)
-          AND (k.due_at < {NOW} - INTERVAL 15 MINUTE
-            OR (k.due_at IS NULL AND k.look_after IS NULL AND k.plan_ends_at < {NOW} - INTERVAL 15 MINUTE))""",
+        "Each open case has just one thing ahead of it, a due date or an unresolved attempt, and neither lies idle",
+        f"""SELECT k.id, k.state, k.due_at, a.state AS attempt_state, a.next_poll_at FROM recovery_case k
+        LEFT JOIN attempt a ON a.case_id = k.id AND a.state IN {UNRESOLVED}
+        WHERE k.state IN {OPEN_CASE} AND NOT {PAUSED.format(account="k.account_id", switch="charging_enabled")}
+          AND NOT {RESUMED_LATELY.format(account="k.account_id")}
+          AND (a.next_poll_at < {LATE} OR (a.id IS NULL AND (k.due_at IS NULL OR k.due_at < {LATE}
+            OR k.due_at > greatest(k.plan_ends_at, k.updated_at) + INTERVAL 1 MINUTE)))""",
     ),
     Invariant(
         17,
@@ -173,11 +198,15 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant(
         19,
         "history_tells_the_present",
-        "The last recorded transition of a case leads to the state it is in",
-        """SELECT k.id, k.state, e.to_state FROM recovery_case k JOIN (
-          SELECT case_id, arg_max(to_state, id) AS to_state FROM case_event
-          WHERE to_state IS NOT NULL GROUP BY case_id) e
-          ON e.case_id = k.id WHERE e.to_state <> k.state""",
+        "The recorded transitions of a case follow one another and lead to the state it is in",
+        """WITH step AS (
+          SELECT case_id, id, from_state, to_state, lag(to_state) OVER (PARTITION BY case_id ORDER BY id) AS before
+          FROM case_event WHERE to_state IS NOT NULL)
+        SELECT case_id, id, before, from_state FROM step WHERE from_state IS DISTINCT FROM before
+        UNION ALL
+        SELECT k.id, NULL, e.to_state, k.state FROM recovery_case k LEFT JOIN (
+          SELECT case_id, arg_max(to_state, id) AS to_state FROM step GROUP BY case_id) e ON e.case_id = k.id
+        WHERE e.to_state IS DISTINCT FROM k.state""",
     ),
     Invariant(
         20,
@@ -195,7 +224,38 @@ INVARIANTS: tuple[Invariant, ...] = (
         "Each mail is sent, dropped, failed or in doubt within 24 hours of falling due",
         f"""SELECT m.id, m.state FROM message m WHERE m.state IN ('scheduled', 'sending')
           AND m.due_at < {NOW} - INTERVAL 24 HOUR
-          AND NOT EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', m.account_id)
-            AND NOT c.mailing_enabled)""",
+          AND NOT {PAUSED.format(account="m.account_id", switch="mailing_enabled")}""",
+    ),
+    Invariant(
+        23,
+        "no_secret_in_the_ledger",
+        "No key, webhook secret, e-mail address or card number stands in any text of the ledger",
+        "SELECT table_name, column_name, left(text, 6) || '…' AS begins FROM suspicious_text",
+    ),
+    Invariant(
+        25,
+        "reported_money_is_the_money",
+        "Report, ledger and Stripe agree on what our retries brought in, to the minor unit",
+        """WITH told AS (
+          SELECT account_id, livemode, currency, sum(amount_minor) AS minor FROM reported_attempt
+          WHERE is_succeeded AND settled_at < (SELECT max(as_of) - INTERVAL 15 MINUTE FROM reported_at) GROUP BY ALL
+        ), held AS (
+          SELECT account_id, livemode, currency, sum(amount_minor) AS minor FROM attempt
+          WHERE state = 'succeeded' AND settled_at < (SELECT max(as_of) - INTERVAL 15 MINUTE FROM reported_at)
+          GROUP BY ALL
+        ), paid AS (
+          SELECT a.account_id, a.livemode, a.currency, a.amount_minor, c.amount_minor AS charged, b.amount_minor AS booked
+          FROM attempt a LEFT JOIN charges c ON c.id = a.charge_id AND c.account_id = a.account_id
+          LEFT JOIN balance_transactions b ON b.source_id = a.charge_id AND b.account_id = a.account_id
+            AND b.type IN ('charge', 'payment') AND b.currency = a.currency
+          WHERE a.state = 'succeeded')
+        SELECT 'report' AS side, account_id, currency, held.minor AS ledger_minor, told.minor AS other_minor
+        FROM held FULL JOIN told USING (account_id, livemode, currency) WHERE held.minor IS DISTINCT FROM told.minor
+        UNION ALL
+        SELECT 'charges', account_id, currency, sum(amount_minor), sum(charged) FROM paid WHERE charged IS NOT NULL
+        GROUP BY account_id, livemode, currency HAVING sum(amount_minor) <> sum(charged)
+        UNION ALL
+        SELECT 'balance', account_id, currency, sum(amount_minor), sum(booked) FROM paid WHERE booked IS NOT NULL
+        GROUP BY account_id, livemode, currency HAVING sum(amount_minor) <> sum(booked)""",
     ),
 )

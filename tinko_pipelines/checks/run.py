@@ -25,13 +25,40 @@ LEDGER_TABLES = (
     "webhook_event",
     "network_attempt",
     "cap_rule",
+    "cap_refusal",
+    "anomaly",
+    "control_event",
+    "reconciliation",
+    "ledger_meta",
 )
+PRIVATE = {("webhook_event", "payload"), ("message", "message_id_header")}
+"""Text that may hold what belongs to a person, or only looks like an address."""
+REVEALING = (
+    r"(^|[^0-9A-Za-z])(sk|rk)_(live|test)_[0-9A-Za-z]{8,}|whsec_[0-9A-Za-z]{8,}"
+    r"|[0-9A-Za-z._%+-]+@[0-9A-Za-z-]+\.[0-9A-Za-z.-]+"
+)
+"""Keys, webhook secrets and e-mail addresses."""
+CARD_NUMBER = r"(^|[^0-9A-Za-z_])([3-6][0-9]{12,18})($|[^0-9A-Za-z_])"
+LUHN = """
+CREATE MACRO luhn(digits) AS list_sum(list_transform(range(1, length(digits) + 1), lambda i:
+  CASE WHEN (length(digits) - i) % 2 = 0 THEN digits[i]::INT
+       ELSE (digits[i]::INT * 2) // 10 + (digits[i]::INT * 2) % 10 END)) % 10 = 0
+"""
+"""The check digit every card number ends with."""
+REPORTED = {
+    "reported_attempt": ("attempts", "account_id VARCHAR, livemode BOOLEAN, currency VARCHAR, amount_minor BIGINT,"
+                         " settled_at TIMESTAMPTZ, is_succeeded BOOLEAN"),
+    "reported_at": ("recovery_summary", "as_of TIMESTAMPTZ"),
+}  # fmt: skip
+"""What the invariants read of the published report, by its marts."""
 LAKE_COLUMNS = {
     "charges": "id VARCHAR, account_id VARCHAR, livemode BOOLEAN, created_at TIMESTAMPTZ, fetched_at TIMESTAMPTZ,"
     " amount_minor BIGINT, currency VARCHAR, status VARCHAR, refunded BOOLEAN, payment_intent_id VARCHAR",
     "payment_intents": "id VARCHAR, account_id VARCHAR, canceled_at TIMESTAMPTZ, metadata VARCHAR",
     "invoice_payments": "id VARCHAR, account_id VARCHAR, invoice_id VARCHAR, payment_intent_id VARCHAR,"
     " charge_id VARCHAR",
+    "balance_transactions": "id VARCHAR, account_id VARCHAR, source_id VARCHAR, type VARCHAR, amount_minor BIGINT,"
+    " currency VARCHAR",
     "disputes": "id VARCHAR, account_id VARCHAR, charge_id VARCHAR, created_at TIMESTAMPTZ",
     "failed_payments": "account_id VARCHAR, debt_id VARCHAR, status VARCHAR, first_failed_at TIMESTAMPTZ,"
     " last_failed_at TIMESTAMPTZ, amount_minor BIGINT, paid_elsewhere_by VARCHAR, disputed BOOLEAN,"
@@ -74,17 +101,23 @@ class InvariantResult:
 
 
 def run_invariants(
-    export_dir: Path, lake_root: Path, now: datetime, *, enrol_max_age_days: int = 30
+    export_dir: Path,
+    lake_root: Path,
+    now: datetime,
+    *,
+    enrol_max_age_days: int = 30,
+    report: Path | None = None,
 ) -> list[InvariantResult]:
-    """Every invariant over `{export_dir}/<table>.parquet` and the lake as of `now` (timezone-aware).
+    """Every invariant over `{export_dir}/<table>.parquet`, the lake and the published `report` as of `now`.
 
-    Failures older than `enrol_max_age_days` are not taken up and so need no case.
+    `now` is timezone-aware. Failures older than `enrol_max_age_days` are not taken up and so need no case.
     """
     import duckdb
 
     try:
         with duckdb.connect(":memory:") as connection:
             _load(connection, export_dir, lake_root)
+            _load_report(connection, report)
             moment = now.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
             connection.execute(f"SET VARIABLE now_at = TIMESTAMPTZ '{moment}'")
             connection.execute(f"SET VARIABLE max_age_days = {int(enrol_max_age_days)}")
@@ -113,6 +146,37 @@ def _load(connection: duckdb.DuckDBPyConnection, export_dir: Path, lake_root: Pa
                 [[str(file) for file in files]],
             )
     connection.execute(CHARGES_OF_CASE)
+    connection.execute(LUHN)
+    connection.execute(_suspicious_text(connection))
+
+
+def _load_report(connection: duckdb.DuckDBPyConnection, report: Path | None) -> None:
+    for table, (_, columns) in REPORTED.items():
+        connection.execute(f"CREATE TABLE {table} ({columns})")
+    if report is None or not report.exists():
+        return
+    connection.execute(f"ATTACH '{str(report).replace(chr(39), chr(39) * 2)}' AS report (READ_ONLY)")
+    for table, (mart, columns) in REPORTED.items():
+        names = ", ".join(column.split()[0] for column in columns.split(","))
+        connection.execute(f"INSERT INTO {table} SELECT {names} FROM report.{mart}")
+    connection.execute("DETACH report")
+
+
+def _suspicious_text(connection: duckdb.DuckDBPyConnection) -> str:
+    """A view of every text of the ledger that looks like a secret; empty as long as all is well."""
+    listed = ", ".join(repr(table) for table in LEDGER_TABLES)
+    columns = connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE data_type = 'VARCHAR'"
+        f" AND table_name IN ({listed}) ORDER BY ALL"
+    ).fetchall()
+    parts = [
+        f"SELECT '{table}' AS table_name, '{column}' AS column_name, {column} AS text FROM {table}"
+        f" WHERE regexp_matches({column}, '{REVEALING}')"
+        f" OR coalesce(luhn(regexp_extract({column}, '{CARD_NUMBER}', 2)), false)"
+        for table, column in columns
+        if (table, column) not in PRIVATE
+    ]
+    return f"CREATE VIEW suspicious_text AS {' UNION ALL '.join(parts)}"
 
 
 def _run(connection: duckdb.DuckDBPyConnection, invariant: Invariant) -> InvariantResult:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, or_, select, text
 
-from tinko_pipelines.ledger.schema import control, recovery_case
+from tinko_pipelines.ledger.schema import control, control_event, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 
 GLOBAL = "global"
@@ -86,6 +86,18 @@ def _switch(
                 scope=scope, **({"charging_enabled": True, "mailing_enabled": True} | values)
             )
         )
+    present = connection.execute(select(control).where(control.c.scope == scope)).mappings().one()
+    connection.execute(
+        control_event.insert().values(
+            scope=scope,
+            at=at,
+            actor=by,
+            reason=reason,
+            charging_enabled=present["charging_enabled"],
+            mailing_enabled=present["mailing_enabled"],
+            resumes_at=resumes_at,
+        )
+    )
 
 
 def _one_at_a_time(connection: Connection) -> None:

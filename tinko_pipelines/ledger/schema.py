@@ -66,6 +66,20 @@ control = Table(
     Column("resumes_at", UtcDateTime),
 )
 
+control_event = Table(
+    "control_event",
+    metadata,
+    Column("id", _BIG, primary_key=True, autoincrement=True),
+    Column("scope", Text, nullable=False, index=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", Text, nullable=False),
+    *_text("reason"),
+    Column("charging_enabled", Boolean, nullable=False),
+    Column("mailing_enabled", Boolean, nullable=False),
+    Column("resumes_at", UtcDateTime),
+    sqlite_autoincrement=True,
+)
+
 recovery_case = Table(
     "recovery_case",
     metadata,

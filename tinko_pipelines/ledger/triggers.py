@@ -150,6 +150,8 @@ def rules(dialect: str) -> list[Rule]:
         ),
         Rule("event_kept", "case_event", "DELETE", "1 = 1", "case events are append-only"),
         Rule("event_frozen", "case_event", "UPDATE", "1 = 1", "case events are append-only"),
+        Rule("switch_kept", "control_event", "DELETE", "1 = 1", "the history of pauses is append-only"),
+        Rule("switch_frozen", "control_event", "UPDATE", "1 = 1", "the history of pauses is append-only"),
     ]
 
 

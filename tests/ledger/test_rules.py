@@ -11,9 +11,10 @@ from sqlalchemy.exc import DatabaseError
 
 from tests.fake_stripe import NOW, failed_row, failed_table
 from tinko_pipelines.errors import StoreError
-from tinko_pipelines.ledger import attempts, caps
+from tinko_pipelines.ledger import anomalies, attempts, caps, cases, limits
 from tinko_pipelines.ledger.control import pause, resume
 from tinko_pipelines.ledger.export import export
+from tinko_pipelines.ledger.mirror import note_seen
 from tinko_pipelines.ledger.schema import attempt, case_event, metadata, network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.enrol import enrol
@@ -116,3 +117,33 @@ def test_export_writes_every_table(ledger: Ledger, tmp_path: Path) -> None:
 def test_unreachable_database_is_one_sentence() -> None:
     with pytest.raises(StoreError, match="cannot be used"):
         Ledger.open("postgresql://nobody@127.0.0.1:1/none").migrate()
+
+
+def test_a_second_success_can_be_recorded_whatever_has_happened_since(ledger: Ledger) -> None:
+    case, row = prepared(ledger)
+    with ledger.write() as connection:
+        attempts.update(connection, row, state="calling", called_at=NOW)
+        attempts.update(connection, {**row, "state": "calling"}, state="succeeded", settled_at=NOW)
+        cases.close(connection, case, "recovered", "our retry succeeded", NOW, "test")
+    limits.synchronise(ledger, limits.Limits(ceilings_minor=(("usd", 0),)))
+    charges = [
+        {"id": name, "amount": 1200, "amount_refunded": 0, "currency": "usd"} for name in ("ch_1", "ch_2")
+    ]
+    for _ in range(2):
+        with ledger.write() as connection:
+            for charge in charges:
+                note_seen(
+                    ledger,
+                    connection,
+                    "default",
+                    [{
+                        **charge, "status": "succeeded", "created": NOW.timestamp(), "livemode": False,
+                        "payment_method_details": {"type": "card", "card": {"fingerprint": "fp_pi_1"}},
+                    }],
+                )  # fmt: skip
+            anomalies.paid_twice(connection, case, charges, NOW)
+    (found,) = anomalies.still_open(ledger)
+    assert (found["kind"], found["charge_id"], found["amount_minor"]) == ("paid_twice", "ch_2", 1200)
+    assert found["currency"] == "usd"
+    assert "ch_2" in found["proposal"]
+    assert "12.00 USD" in found["proposal"]

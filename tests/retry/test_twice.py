@@ -32,7 +32,7 @@ def noted(shop: Shop, made: dict[str, Any], charge: str) -> None:
     (found,) = shop.open_anomalies(made["invoice"])
     assert (found["kind"], found["charge_id"]) == ("paid_twice", charge)
     assert (found["amount_minor"], found["currency"]) == (1900, "usd")
-    assert f"refund charge {charge}: 1900 usd" in found["proposal"]
+    assert f"refund charge {charge}: 19.00 USD" in found["proposal"]
     assert {each["amount_refunded"] for each in shop.stripe.charges_of(made["invoice"])} == {0}
 
 

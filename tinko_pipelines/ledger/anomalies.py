@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 
 from tinko_pipelines.ledger.schema import anomaly
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
+from tinko_pipelines.money import format_minor
 
 
 def note(
@@ -29,6 +30,7 @@ def paid_twice(
     names = ", ".join(str(charge.get("id")) for charge in charges)
     late = charges[-1]
     left = int(late.get("amount") or 0) - int(late.get("amount_refunded") or 0)
+    currency = late.get("currency") or case["currency"]
     reason = f"paid twice: charges {names} have all succeeded"
     note(
         connection,
@@ -38,10 +40,10 @@ def paid_twice(
         at,
         case_id=case["id"],
         detail=reason,
-        proposal=f"refund charge {late.get('id')}: {left} {late.get('currency') or case['currency']}",
+        proposal=f"refund charge {late.get('id')}: {format_minor(left, currency)}",
         charge_id=late.get("id"),
         amount_minor=left,
-        currency=late.get("currency") or case["currency"],
+        currency=currency,
     )
     return reason
 

@@ -72,6 +72,25 @@ def test_from_ingest_to_report(sandbox: str, state: Path) -> None:
     assert client.book()["double_charges"] == 0
 
 
+def test_the_ledger_is_compared_backed_up_and_restored(sandbox: str, state: Path, tmp_path: Path) -> None:
+    compared = answer(state, sandbox, "reconcile", "--whole")
+    assert (compared["agreed"], compared["findings"]) == (True, [])
+    kept = tmp_path / "kept.backup"
+    assert answer(state, sandbox, "ledger", "backup", str(kept))["bytes"] > 0
+    assert "--replace" in run(state, sandbox, "ledger", "restore", str(kept)).stderr
+    assert answer(state, sandbox, "ledger", "restore", str(kept), "--replace")["paused"] is True
+    held = run(state, sandbox, "drain")
+    assert (held.returncode, "`tinko reconcile` until it agrees" in held.stderr) == (4, True)
+    assert "not reconciled" in run(state, sandbox, "resume").stderr
+    doctor = run(state, sandbox, "doctor")
+    assert "paused: global: by restore" in doctor.stdout
+    assert answer(state, sandbox, "reconcile")["agreed"] is True
+    assert answer(state, sandbox, "anomalies") == {"open": []}
+    assert "no open anomaly" in run(state, sandbox, "anomalies", "--settle", "7").stderr
+    assert answer(state, sandbox, "resume")["charging_enabled"] is True
+    assert answer(state, sandbox, "drain")["dry_run"] is False
+
+
 def test_a_malformed_object_is_set_aside_and_the_rest_goes_on(sandbox: str, state: Path) -> None:
     client = SandboxClient(sandbox)
     now = int(client.now().timestamp())

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from tinko_pipelines import cli_ledger
+from tinko_pipelines import cli_desk, cli_ledger
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, where
 from tinko_pipelines.errors import ChecksFailedError, InputError, TinkoError
 from tinko_pipelines.settings import load_settings
@@ -25,6 +25,8 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cli.add_typer(cli_ledger.ledger, name="ledger")
+cli.add_typer(cli_desk.case, name="case")
+cli.add_typer(cli_desk.mail, name="mail")
 for command in (cli_ledger.reconcile, cli_ledger.anomalies):
     cli.command()(command)
 
@@ -195,15 +197,6 @@ def drain(as_json: AsJson = False) -> None:
     with err.status("Retrying what is due"):
         result = app.drain(owner=f"cli:{os.getpid()}", boundary=killer_from(os.environ.get("TINKO_KILL_AT")))
     show({"dry_run": not app.settings.charges_for_real, **result.counts()}, as_json)
-
-
-@cli.command()
-def mail(as_json: AsJson = False) -> None:
-    """Send every recovery mail that is due."""
-    app = application()
-    with err.status("Sending what is due"):
-        result = app.send_mail(owner=f"cli:{os.getpid()}")
-    show({"dry_run": not app.settings.mails_for_real, **result.counts()}, as_json)
 
 
 @cli.command()

@@ -117,14 +117,12 @@ def _resolve(
             attempts.update(connection, row, state="unknown", answer="lost", next_poll_at=now)
             cases.record(connection, case, now, ACTOR, "attempt_unknown", attempt_id=row["id"], detail="lost")
             row |= {"state": "unknown", "answer": "lost"}
-        past = _past(connection, case, row)
     if row["state"] == "prepared":
         settle(ledger, row, Outcome("abandoned", "never_called"), now, ACTOR)
         return "abandoned"
     boundary("janitor_before_get")
-    view = look(gateway, case)
+    view, outcome, close_as = what_became(ledger, gateway, row, case, now)
     boundary("janitor_after_get")
-    outcome, close_as = judge(row, case, view, past, now)
     if outcome.answer == "no_trace" and _recent(row, now):
         outcome = Outcome("unknown", "no_trace_yet")
         if _may_call_again(ledger, gateway, row, case, now, lease_seconds):
@@ -133,6 +131,16 @@ def _resolve(
     if outcome.answer == "key_refused":
         poison.key_refused(ledger, row["account_id"], now, outcome.detail)
     return outcome.state
+
+
+def what_became(
+    ledger: Ledger, gateway: Gateway, row: dict[str, Any], case: dict[str, Any], now: datetime
+) -> tuple[View, Outcome, str | None]:
+    """What Stripe shows of the debt, and what that makes of the attempt and of its case; changes nothing."""
+    with ledger.read() as connection:
+        past = _past(connection, case, row)
+    view = look(gateway, case)
+    return view, *judge(row, case, view, past, now)
 
 
 def _recent(row: dict[str, Any], now: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Answers that must not be followed by another silent retry."""
+"""What each answer means, and which must not be followed by another silent retry."""
 
 from datetime import date
 
@@ -31,3 +31,36 @@ def test_a_network_forbids_from_the_day_its_rule_holds() -> None:
 def test_a_network_names_a_waiting_time(code: str, hours: float) -> None:
     refused = Outcome("declined", "declined", decline_code="insufficient_funds", network_advice_code=code)
     assert refused.verdict("mastercard", date(2026, 11, 1)).wait_hours == hours
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type", "wait_seconds", "answer"),
+    [
+        (409, None, 2.0, "conflict"),
+        (429, None, 30.0, "rate_limited"),
+        (404, None, None, "gone"),
+        (400, "invalid_request_error", None, "look"),
+        (400, "idempotency_error", None, "idempotency_error"),
+        (500, "api_error", None, "server_error"),
+        (302, None, None, "other"),
+        (None, None, None, "transport"),
+    ],
+)
+def test_whatever_does_not_tell_the_outcome_is_unknown(
+    status: int | None, error_type: str | None, wait_seconds: float | None, answer: str
+) -> None:
+    body = None if status is None else {"error": {}}
+    outcome = interpret(Answer(status, body, error_type=error_type, retry_after_seconds=wait_seconds))
+    assert (outcome.state, outcome.answer, outcome.executed) == ("unknown", answer, False)
+    assert outcome.wait_hours == (wait_seconds or 0) / 3600
+
+
+@pytest.mark.parametrize("body", [{}, {"object": "payment_intent"}, {"object": "invoice", "status": "open"}])
+def test_a_success_without_a_word_of_what_succeeded_is_unknown(body: dict[str, str]) -> None:
+    assert interpret(Answer(200, dict(body))).answer == "unexpected_body"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_has_run_nothing(status: int) -> None:
+    outcome = interpret(Answer(status, {"error": {}}))
+    assert (outcome.state, outcome.answer, outcome.executed) == ("abandoned", "key_refused", False)

@@ -24,6 +24,7 @@ from tinko_pipelines.ledger.schema import (
 CEILING = "amount_ceiling"
 _DAY = timedelta(hours=24)
 # Spelled out as the partial indexes have them: with bound values a prepared statement could not use those.
+_DECLINED = text("network_attempt.declined")
 _NOT_ABANDONED = text("attempt.state <> 'abandoned'")
 _SPENT = text(one_of("attempt.state", SPENT))
 _UNRESOLVED = text(one_of("attempt.state", UNRESOLVED))
@@ -174,9 +175,7 @@ def _refused_and_open(
         "customer": ("customer_id",),
     }[rule["keyed_by"]]
     began_at = func.coalesce(attempt.c.called_at, attempt.c.prepared_at, type_=attempt.c.called_at.type)
-    seen: Select[Any] = select(network_attempt.c.at).where(
-        network_attempt.c.declined, network_attempt.c.at > after
-    )
+    seen: Select[Any] = select(network_attempt.c.at).where(_DECLINED, network_attempt.c.at > after)
     ours: Select[Any] = select(began_at).where(_UNRESOLVED, began_at > after, attempt.c.id != besides)
     for name in ("account_id", *names):
         seen = seen.where(network_attempt.c[name] == case[name])

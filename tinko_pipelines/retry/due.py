@@ -35,7 +35,7 @@ def anything_due(ledger: Ledger, now: datetime, account_id: str, livemode: bool 
     """
     janitor = len(waiting(ledger, now, account_id, livemode))
     case = recovery_case.c
-    open_cases = (case.state == "open") & _of(recovery_case, account_id, livemode) & claims.not_blocked()
+    open_cases = claims.is_open() & _of(recovery_case, account_id, livemode) & claims.not_blocked()
     scheduled = (message.c.state == "scheduled") & (message.c.due_at <= now)
     with ledger.read() as connection:
         charging = charging_allowed(connection, account_id, now)

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test ui bench clean
+.PHONY: setup demo test ui properties bench clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,11 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# So many random histories on each database, anew every time; a failure prints how to repeat it.
+TINKO_EXAMPLES ?= 300
+properties: setup
+	TINKO_EXAMPLES=$(TINKO_EXAMPLES) $(BIN)/python -m pytest -n 2 tests/properties/test_engine.py
 
 bench: setup
 	$(BIN)/python -m benchmarks.drain.throughput

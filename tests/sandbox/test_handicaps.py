@@ -115,3 +115,13 @@ def test_the_journal_knows_every_end_of_a_debt(http, control, deed, field, why):
     control.act(deed, made[field])
     http.get(f"/v1/invoices/{made['invoice']}")
     assert control.journal()[-1]["over"] == why
+
+
+def test_an_order_placed_again_ends_the_debt_of_the_first(http, control):
+    made = control.fixture("failed_intent", email="again@example.com", order_id="order-again")
+    control.act("order_again", made["payment_intent"])
+    http.get(f"/v1/payment_intents/{made['payment_intent']}")
+    assert str(control.journal()[-1]["over"]).startswith("paid by pi_")
+    control.act("cancel_intent", made["payment_intent"])
+    http.get(f"/v1/payment_intents/{made['payment_intent']}")
+    assert control.journal()[-1]["over"] == "canceled"

@@ -1,6 +1,6 @@
 """The book's side of the seam to the world: `StripeActions`, and the clock that lets both of them act."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tinko_pipelines.sandbox import aftermath, billing, charging, people
 from tinko_pipelines.sandbox.book import Book
@@ -149,6 +149,21 @@ class Actions:
         found = self.book.find("subscriptions", subscription)
         if found["status"] not in billing.ENDED:
             billing.cancel_subscription(self.book, found, reason)
+
+    def cancel_intent(self, intent: str) -> None:
+        """Give up an intent of no invoice while that is possible."""
+        found = self.book.find("payment_intents", intent)
+        if found["status"] in charging.PAYABLE and not charging.invoice_payment_of(self.book, intent):
+            charging.cancel(self.book, found, "requested_by_customer")
+
+    def order_again(self, intent: str, fresh: Callable[["Actions", str], CardTruth]) -> None:
+        """The customer orders the same by a second intent, with another card; nothing if he is gone."""
+        found = self.book.find("payment_intents", intent)
+        customer = self.book.find("customers", found["customer"])
+        if not customer.get("deleted"):
+            self.attach_card(customer["id"], fresh(self, customer["id"]))
+            order = str((found["metadata"] or {}).get("order_id", ""))
+            self.charge_one_off(customer["id"], found["amount"], found["currency"], True, True, order)
 
     def void_invoice(self, invoice: str) -> None:
         """Void an open invoice."""

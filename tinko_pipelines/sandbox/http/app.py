@@ -90,7 +90,7 @@ class App:
 
     async def _struck(self, request: Request, fault: Fault) -> Reply | None:
         undone = {
-            "rate_limit": rate_limited(fault.reason),
+            "rate_limit": rate_limited(fault.reason, fault.seconds or 1),
             "error_before": server_error(saved=False),
             "conflict": in_use(str(request.key)),
             "reset_before": None,

@@ -124,6 +124,8 @@ class Control:
                 book, book.find("customers", name), self._card(card or "fresh", name) or _no_card()
             ),
             "cancel_subscription": lambda: actions.cancel_subscription(name, "cancellation_requested"),
+            "cancel_intent": lambda: actions.cancel_intent(name),
+            "order_again": lambda: actions.order_again(name, fixtures.fresh_card),
             "void_invoice": lambda: actions.void_invoice(name),
             "refund": lambda: actions.refund(name, given.get("amount_minor")),
             "dispute": lambda: actions.dispute(name),

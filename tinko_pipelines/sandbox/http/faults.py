@@ -122,13 +122,17 @@ def unreadable(kind: str, body: bytes) -> tuple[int, bytes, str]:
     return 200, body[: len(body) // 2], "application/json"
 
 
-def rate_limited(reason: str) -> StripeRefusalError:
-    """The 429; nothing was done."""
+def rate_limited(reason: str, seconds: float = 1) -> StripeRefusalError:
+    """The 429, and when to come back; nothing was done."""
     return StripeRefusalError(
         429,
         "Request rate limit exceeded. You can learn more about rate limits here https://stripe.com/docs/rate-limits.",
         saved=False,
-        headers={"retry-after": "1", "stripe-rate-limited-reason": reason, "stripe-should-retry": "true"},
+        headers={
+            "retry-after": f"{seconds:g}",
+            "stripe-rate-limited-reason": reason,
+            "stripe-should-retry": "true",
+        },
         code="rate_limit",
         doc_url="https://stripe.com/docs/error-codes/rate-limit",
     )

@@ -37,5 +37,15 @@ bench: setup
 	$(BIN)/python -m benchmarks.drain.throughput
 	$(BIN)/python -m benchmarks.drain.claims
 
+# TRIALS=n SEED=s make crash; a campaign that was stopped goes on. TRIAL=i SEED=s repeats one trial.
+crash: setup
+	$(BIN)/python -m tests.crash
+
+mutants: setup
+	$(BIN)/python -m tests.crash.mutants
+
+crash-dagster: setup
+	$(BIN)/python -m tests.crash.dagster
+
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

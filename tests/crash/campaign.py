@@ -1,0 +1,168 @@
+"""Running trials side by side, each forked from this process, which has imported everything once."""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import shutil
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tinko_pipelines
+from tests.crash.plan import Plan
+from tests.crash.postgres import Cluster
+from tests.crash.trial import Trial
+from tinko_pipelines.ledger.store import Ledger
+
+MOST_SECONDS = 120.0
+"""After so long a trial counts as hanging."""
+
+
+def import_everything() -> None:
+    """So that no trial pays for it."""
+    for found in pkgutil.walk_packages(tinko_pipelines.__path__, "tinko_pipelines."):
+        if (
+            not found.name.endswith(("definitions", "__main__", "migrations.env"))
+            and ".versions." not in found.name
+        ):
+            importlib.import_module(found.name)
+    for name in (
+        "sqlalchemy.dialects.sqlite",
+        "sqlalchemy.dialects.postgresql.psycopg",
+        "duckdb",
+        "requests",
+    ):
+        importlib.import_module(name)
+
+
+@dataclass
+class Running:
+    """One trial under way."""
+
+    plan: Plan
+    folder: Path
+    began: float
+    exclusive: bool
+
+
+@dataclass
+class Ground:
+    """What trials stand on: a folder in memory, a ledger to copy, PostgreSQL to clone and another to kill."""
+
+    root: Path = field(
+        default_factory=lambda: Path(
+            tempfile.mkdtemp(prefix="tinko-crash-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+        )
+    )
+    _clusters: dict[bool, Cluster] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.template = self.root / "template.db"
+        ledger = Ledger.open(f"sqlite:///{self.template}")
+        ledger.migrate()
+        with ledger.engine.connect() as connection:
+            connection.exec_driver_sql("ROLLBACK")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.exec_driver_sql("BEGIN")
+        ledger.close()
+
+    def cluster(self, plan: Plan) -> Cluster | None:
+        """The PostgreSQL of a trial; started when first needed."""
+        if plan.database == "sqlite":
+            return None
+        if plan.database_dies not in self._clusters:
+            self._clusters[plan.database_dies] = Cluster(durable=plan.database_dies)
+        return self._clusters[plan.database_dies]
+
+    def close(self) -> None:
+        for cluster in self._clusters.values():
+            cluster.close()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def run(
+    plans: Callable[[], Plan | None], done: Callable[[Plan, dict[str, Any]], None], ground: Ground, slots: int
+) -> None:
+    """Run what `plans` gives until it gives None, `slots` at a time; `done` hears of each as it ends."""
+    running: dict[int, Running] = {}
+    waiting: list[Plan] = []
+    gc.collect()
+    gc.freeze()
+    more = True
+    while more or running or waiting:
+        while len(running) < slots and (more or waiting):
+            busy = any(one.exclusive for one in running.values())
+            plan = next((one for one in waiting if not (one.database_dies and busy)), None)
+            if plan is not None:
+                waiting.remove(plan)
+            elif more and len(waiting) < slots:
+                plan = plans()
+                more = plan is not None
+                if plan is not None and plan.database_dies and busy:
+                    waiting.append(plan)
+                    continue
+            if plan is None:
+                break
+            _start(plan, ground, running)
+        _reap(running, done)
+
+
+def _start(plan: Plan, ground: Ground, running: dict[int, Running]) -> None:
+    folder = ground.root / f"trial-{plan.number}-{plan.mutant}-{plan.seed}"
+    folder.mkdir()
+    cluster = ground.cluster(plan)
+    pid = os.fork()
+    if pid:
+        running[pid] = Running(plan, folder, time.monotonic(), plan.database_dies)
+        return
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        trial = Trial(plan, folder, ground.template, cluster)
+        try:
+            result = trial.run()
+        finally:
+            trial.close()
+        (folder / "result.json").write_text(json.dumps(result))
+        code = 0
+    except BaseException:
+        (folder / "error.txt").write_text(traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+def _reap(running: dict[int, Running], done: Callable[[Plan, dict[str, Any]], None]) -> None:
+    """Wait for one of them, or look for those that hang."""
+    pid, _, usage = os.wait4(-1, os.WNOHANG)
+    if pid == 0:
+        for hanging, one in running.items():
+            if time.monotonic() - one.began > MOST_SECONDS:
+                os.killpg(hanging, signal.SIGKILL)
+        time.sleep(0.02)
+        return
+    one = running.pop(pid, None)
+    if one is None:
+        return
+    told, error = one.folder / "result.json", one.folder / "error.txt"
+    if told.exists():
+        result = json.loads(told.read_text())
+    else:
+        why = error.read_text().strip().splitlines()[-6:] if error.exists() else ["it hung and was ended"]
+        result = {
+            "number": one.plan.number,
+            "violations": ["broken: the trial itself failed: " + " / ".join(why)],
+        }
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    result["cpu_seconds"] = usage.ru_utime + usage.ru_stime
+    result["wall_seconds"] = time.monotonic() - one.began
+    done(one.plan, result)
+    shutil.rmtree(one.folder, ignore_errors=True)

@@ -1,0 +1,341 @@
+"""Judging a trial by what Stripe's book, its journal and the mail server saw; the ledger is only held against them."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from tests.crash.plan import Plan
+from tests.crash.world import Debt, charges_of
+
+Row = dict[str, Any]
+STALE_SECONDS = 60
+REPOST_SECONDS = 20 * 3600
+PAYABLE = ("requires_payment_method", "requires_confirmation", "requires_action", "open")
+CHARGED = ("/pay", "/confirm")
+
+
+@dataclass
+class Evidence:
+    """All that a trial leaves behind."""
+
+    plan: Plan
+    debts: list[Debt]
+    book: dict[str, dict[str, Row]]
+    journal: list[Row]
+    ledger: dict[str, list[Row]]
+    mails: list[str]
+    pauses: list[list[Any]]
+    audit: Row
+    killed: bool
+
+    def __post_init__(self) -> None:
+        self.calls = [
+            entry
+            for entry in self.journal
+            if entry["caller"] and entry["method"] == "POST" and entry["path"].endswith(CHARGED)
+        ]
+        self.by_charge = {name: entry for entry in self.calls for name in entry.get("made", ())}
+
+    def read_before(self, call: Row) -> Row | None:
+        """When this caller last read the debt it is about to charge."""
+        return next(
+            (
+                entry
+                for entry in reversed(self.journal)
+                if entry["n"] < call["n"]
+                and entry["caller"] == call["caller"]
+                and entry["method"] == "GET"
+                and entry.get("debt") == debt_of(call)
+            ),
+            None,
+        )
+
+
+def debt_of(call: Row) -> str:
+    return str(call["path"].split("/")[3])
+
+
+def judge(evidence: Evidence) -> Row:
+    """Every violation in words that begin with its kind, and the figures of the trial."""
+    doubles = _doubles(evidence)
+    after = _after(evidence)
+    lost = _lost(evidence)
+    mails = [
+        f"mail: {name} came {times} times" for name, times in Counter(evidence.mails).items() if times > 1
+    ]
+    others = [
+        *_mismatches(evidence),
+        *_caps(evidence),
+        *_pauses(evidence),
+        *_keys(evidence),
+        *_history(evidence),
+    ]
+    unknown, late = _unknown(evidence)
+    return {
+        "violations": [*doubles, *after, *lost, *mails, *others, *late],
+        "double": len(doubles),
+        "after": len(after),
+        "lost": len(lost),
+        "mails_twice": len(mails),
+        "cases": len(evidence.ledger["recovery_case"]),
+        "calls": len(evidence.calls),
+        "charges": len(evidence.by_charge),
+        "mails": len(evidence.mails),
+        "unknown_seconds": unknown,
+        "ends": dict(Counter(case["state"] for case in evidence.ledger["recovery_case"])),
+    }
+
+
+def _doubles(evidence: Evidence) -> list[str]:
+    found = []
+    for debt in evidence.debts:
+        kept = [
+            one
+            for one in charges_of(evidence.book, debt.intent)
+            if one["status"] == "succeeded" and not one["refunded"]
+        ]
+        ours = [evidence.by_charge[one["id"]] for one in kept if one["id"] in evidence.by_charge]
+        if len(kept) < 2 or not ours:
+            continue
+        # A customer who pays between our look and our call is paid twice only where Stripe protects nobody.
+        raced = evidence.plan.mode == "many_successes" and len(ours) == 1
+        read = evidence.read_before(ours[-1])
+        if not raced or read is None or read.get("over"):
+            found.append(f"double: {debt.id} is paid {len(kept)} times")
+    return found
+
+
+def _after(evidence: Evidence) -> list[str]:
+    found = []
+    for call in evidence.calls:
+        if call.get("replayed") or call["status"] == 429 or call["fault"]:
+            continue
+        read, debt = evidence.read_before(call), debt_of(call)
+        if read is None:
+            found.append(f"after: {debt} was charged without a look at it")
+        elif read.get("over"):
+            found.append(f"after: {debt} was charged though seen as {read['over']}")
+        elif call.get("over"):
+            since = _over_since(evidence, debt)
+            if since is not None and call["at"] - since > STALE_SECONDS:
+                found.append(f"after: {debt} was charged {call['at'] - since} s after it was {call['over']}")
+    return found
+
+
+def _over_since(evidence: Evidence, name: str) -> int | None:
+    debt = next((one for one in evidence.debts if one.id == name), None)
+    if debt is None:
+        return None
+    moments = [
+        one["created"] for one in charges_of(evidence.book, debt.intent) if one["status"] == "succeeded"
+    ]
+    owed = evidence.book["invoices" if debt.subscription else "payment_intents"][debt.id]
+    moments += [owed.get("canceled_at"), (owed.get("status_transitions") or {}).get("voided_at")]
+    if debt.subscription:
+        moments.append(evidence.book["subscriptions"][debt.subscription]["canceled_at"])
+    deeds = [
+        entry
+        for entry in evidence.journal
+        if entry["path"] == "/_sandbox/act" and debt.customer in entry["body"]
+    ]
+    moments += [entry["at"] for entry in deeds if "delete_customer" in entry["body"]]
+    known = [moment for moment in moments if moment is not None]
+    return min(known, default=None)
+
+
+def _owed(evidence: Evidence, debt: Debt) -> bool:
+    """Whether Stripe's book shows it owed still, by anything that a look can see."""
+    owed = evidence.book["invoices" if debt.subscription else "payment_intents"][debt.id]
+    customer = evidence.book["customers"][debt.customer]
+    ended = debt.subscription and evidence.book["subscriptions"][debt.subscription]["status"] == "canceled"
+    others = [
+        one
+        for one in evidence.book.get("charges", {}).values()
+        if (one["metadata"] or {}).get("order_id") == debt.order
+        and one["customer"] == debt.customer
+        and one["payment_intent"] != debt.intent
+        and one["status"] == "succeeded"
+    ]
+    return owed["status"] in PAYABLE and not ended and not customer.get("deleted") and not others
+
+
+def _lost(evidence: Evidence) -> list[str]:
+    found = []
+    cases = {case["debt_id"]: case for case in evidence.ledger["recovery_case"]}
+    tries: dict[str, list[Row]] = defaultdict(list)
+    for row in evidence.ledger["attempt"]:
+        tries[row["case_id"]].append(row)
+    for debt in evidence.debts:
+        case = cases.get(debt.id)
+        charges = charges_of(evidence.book, debt.intent)
+        if case is None:
+            if charges and charges[0]["status"] == "failed" and _owed(evidence, debt):
+                found.append(f"lost: {debt.id} has no case")
+            continue
+        won = any(one["status"] == "succeeded" and one["id"] in evidence.by_charge for one in charges)
+        state, made = case["state"], tries[case["id"]]
+        if state in ("open", "planned", "detected"):
+            found.append(f"lost: {debt.id} is {state} at the end, due at {case['due_at']}")
+        elif won and state not in ("recovered", "needs_human", "paid_elsewhere"):
+            found.append(f"lost: {debt.id} was paid by us, its case is {state} ({case['state_reason']})")
+        elif state == "recovered" and not any(one["status"] == "succeeded" for one in charges):
+            found.append(f"lost: {debt.id} is recovered in the ledger only")
+        elif state in ("paid_elsewhere", "cancelled") and _owed(evidence, debt):
+            found.append(
+                f"lost: {debt.id} is {state} in the ledger and owed at Stripe ({case['state_reason']})"
+            )
+        elif state == "exhausted" and case["executed_attempts"] < case["max_attempts"]:
+            excused = (
+                evidence.pauses
+                or any(row["state"] == "abandoned" for row in made)
+                or _refused(evidence, case)
+            )
+            if not excused:
+                done = f"{case['executed_attempts']} of {case['max_attempts']}"
+                found.append(f"lost: {debt.id} was given up after {done} tries")
+    found += [
+        f"lost: mail {row['id']} is {row['state']} at the end"
+        for row in evidence.ledger["message"]
+        if row["state"] in ("scheduled", "sending")
+    ]
+    return found
+
+
+def _refused(evidence: Evidence, case: Row) -> bool:
+    return any(row["case_id"] == case["id"] for row in evidence.ledger.get("cap_refusal", ()))
+
+
+def _mismatches(evidence: Evidence) -> list[str]:
+    """Where an attempt says something else than the charges it made."""
+    found, charges = [], evidence.book.get("charges", {})
+    attempts = evidence.ledger["attempt"]
+    for row in attempts:
+        charge = charges.get(row["charge_id"] or "")
+        if charge is None:
+            continue
+        said = {"succeeded": "succeeded", "declined": "failed"}.get(row["state"])
+        if said is not None and charge["status"] != said:
+            found.append(
+                f"mismatch: attempt {row['n']} of {row['object_id']} {row['state']}, charge {charge['status']}"
+            )
+        elif row["state"] == "abandoned" and charge["status"] == "succeeded":
+            found.append(f"mismatch: attempt {row['n']} of {row['object_id']} was given up and charged")
+    by_key = {row["idempotency_key"]: row for row in attempts}
+    for name, call in evidence.by_charge.items():
+        row, charge = by_key.get(call.get("key") or ""), charges[name]
+        if (
+            row is None
+            or row["state"] in ("unknown", "processing", "calling")
+            or charge["status"] == "pending"
+        ):
+            continue
+        agree = row["state"] == {"succeeded": "succeeded", "failed": "declined"}[charge["status"]]
+        if not agree and evidence.plan.mode != "no_idempotency":
+            made = f"{debt_of(call)} was charged by {name} ({charge['status']})"
+            found.append(f"mismatch: {made}, its attempt is {row['state']} ({row['answer']})")
+    return found
+
+
+def _caps(evidence: Evidence) -> list[str]:
+    """No card is charged by us twice in 24 hours after a refusal, no customer more than twice.
+
+    What another customer with the same card tried by himself nobody could know before the next look at all of Stripe.
+    """
+    found = []
+    charges = sorted(evidence.book.get("charges", {}).values(), key=lambda one: one["created"])
+
+    def refused(one: Row) -> bool:
+        return (
+            one["status"] == "failed"
+            and (one["outcome"] or {}).get("network_status") == "declined_by_network"
+        )
+
+    def card(one: Row) -> str | None:
+        return ((one["payment_method_details"] or {}).get("card") or {}).get("fingerprint")
+
+    for place, one in enumerate(charges):
+        if one["id"] not in evidence.by_charge:
+            continue
+        before = [
+            other
+            for other in charges[:place]
+            if refused(other)
+            and one["created"] - 86_400 < other["created"] <= one["created"]
+            and (other["id"] in evidence.by_charge or other["customer"] == one["customer"])
+        ]
+        if card(one) and any(card(other) == card(one) for other in before):
+            found.append(f"cap: card {card(one)} was charged again within a day ({one['id']})")
+        if sum(other["customer"] == one["customer"] for other in before) >= 2:
+            found.append(f"cap: customer {one['customer']} was charged a third time within a day")
+    return found
+
+
+def _pauses(evidence: Evidence) -> list[str]:
+    found = []
+    for caller, begun, ended, _ in evidence.pauses:
+        for call in evidence.calls:
+            concerned = caller in ("*", call["caller"])
+            if concerned and call["n"] > begun and (ended is None or call["n"] <= ended):
+                found.append(f"pause: {debt_of(call)} was called while charging was paused")
+    return found
+
+
+def _keys(evidence: Evidence) -> list[str]:
+    found = []
+    by_key = {row["idempotency_key"]: row for row in evidence.ledger["attempt"]}
+    first: dict[str, int] = {}
+    for call in evidence.calls:
+        key = call.get("key")
+        if key is None:
+            continue
+        row = by_key.get(key)
+        if row is None:
+            found.append(f"key: {debt_of(call)} was called under a key that no attempt has")
+        elif row["called_at"] is None:
+            found.append(f"key: {debt_of(call)} was called by an attempt that never began to")
+        if call["at"] - first.setdefault(key, call["at"]) > REPOST_SECONDS:
+            found.append(f"key: {debt_of(call)} was called again after 20 hours under the same key")
+    found += [
+        f"key: attempt {row['n']} of {row['object_id']} sent other parameters under its key"
+        for row in evidence.ledger["attempt"]
+        if row["answer"] == "idempotency_error"
+    ]
+    return found
+
+
+def _history(evidence: Evidence) -> list[str]:
+    last: dict[str, str] = {}
+    for row in sorted(evidence.ledger["case_event"], key=lambda row: row["id"]):
+        if row["to_state"]:
+            last[row["case_id"]] = row["to_state"]
+    return [
+        f"history: {case['debt_id']} is {case['state']}, its events end in {last.get(case['id'])}"
+        for case in evidence.ledger["recovery_case"]
+        if last.get(case["id"]) != case["state"]
+    ]
+
+
+def _unknown(evidence: Evidence) -> tuple[list[float], list[str]]:
+    """How long outcomes stayed unknown, in seconds of the sandbox; and those too long without a person."""
+    pending = {debt.id for debt in evidence.debts if debt.behaviour in ("processing", "action")}
+    lost = {row["attempt_id"] for row in evidence.ledger["case_event"] if row["kind"] == "attempt_unknown"}
+    found, late = [], []
+    cases = {case["id"]: case for case in evidence.ledger["recovery_case"]}
+    for row in evidence.ledger["attempt"]:
+        if (
+            row["object_id"] in pending
+            or not (row["poll_count"] or row["id"] in lost)
+            or not row["called_at"]
+        ):
+            continue
+        ended: datetime | None = row["settled_at"]
+        if ended is None:
+            if cases[row["case_id"]]["state"] != "needs_human":
+                late.append(f"unknown: attempt {row['n']} of {row['object_id']} never settled")
+            continue
+        took = ended - row["called_at"]
+        found.append(took.total_seconds())
+        if took > timedelta(hours=24):
+            late.append(f"unknown: attempt {row['n']} of {row['object_id']} settled after {took}")
+    return found, late

@@ -3,8 +3,11 @@
 Formatting for people belongs here; arithmetic on amounts is plain integer arithmetic within one currency.
 """
 
-ZERO_DECIMAL_CURRENCIES = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split())
-"""Currencies whose smallest unit is the whole one (source: Stripe's documentation of currencies)."""
+ZERO_DECIMAL_CURRENCIES = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
+"""Currencies whose smallest unit is the whole one (source: Stripe's documentation of currencies).
+
+Not ISK, HUF, TWD and UGX, whose amounts Stripe gives by the hundredth though nobody pays with such.
+"""
 
 THREE_DECIMAL_CURRENCIES = frozenset("bhd jod kwd omr tnd".split())
 """Currencies with a thousand minor units (source: Stripe's documentation of currencies)."""

@@ -8,7 +8,10 @@ import pytest
 
 from tests.postgres import database
 from tests.properties.simulation import Simulation
+from tests.retry.conftest import shared_shop
 from tinko_pipelines.ledger.store import Ledger
+
+__all__ = ["shared_shop", "sim"]
 
 
 def _empty(url: str) -> str:

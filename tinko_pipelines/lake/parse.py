@@ -55,6 +55,9 @@ def _row(spec: ObjectSpec, item: Any, account_id: str, livemode: bool, fetched_a
     }
     for column in spec.columns:
         row[column.name] = _value(column, item)
+    currency = row.get("currency")
+    if currency is not None and not (len(currency) == 3 and currency.isascii() and currency.isalpha()):
+        raise ValueError(f"currency is {currency[:50]!r}, not three letters")
     missing = sorted(name for name in spec.required if row[name] is None)
     if missing:
         raise ValueError(f"{missing[0]} is missing")

@@ -51,14 +51,14 @@ class Ledger:
             ) from None
         backend = parsed.get_backend_name()
         if backend == "sqlite":
-            return cls(_sqlite_engine(url, parsed.database))
+            return cls(_storable(_sqlite_engine(url, parsed.database)))
         if backend == "postgresql":
             if parsed.drivername == "postgresql":
                 parsed = parsed.set(drivername="postgresql+psycopg")
             engine = create_engine(
                 parsed, pool_size=5, max_overflow=11, pool_pre_ping=True, isolation_level="READ COMMITTED"
             )
-            return cls(engine)
+            return cls(_storable(engine))
         raise StoreError(f"the ledger cannot live in {backend}: use SQLite or PostgreSQL")
 
     @property
@@ -158,6 +158,29 @@ def _sqlite_engine(url: str, database: str | None) -> Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _storable(engine: Engine) -> Engine:
+    """Let no text from outside stop a statement: what a database cannot hold becomes a replacement character."""
+
+    @event.listens_for(engine, "before_cursor_execute", retval=True)
+    def _clean(
+        _connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
+    ) -> tuple[str, Any]:
+        return statement, _cleaned(parameters)
+
+    return engine
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        clean = value if value.isascii() else value.encode("utf-8", "replace").decode()
+        return clean.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in clean else clean
+    if isinstance(value, dict):
+        return {name: _cleaned(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_cleaned(one) for one in value)
+    return value
 
 
 def _revision(engine: Engine, connection: Connection) -> str | None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,8 @@ def render(letter: Letter) -> Content:
 
     locale = language(letter.locale)
     parts = texts()[locale][letter.template]
-    amount = format_currency(
-        letter.amount_minor / 10 ** decimals(letter.currency), letter.currency.upper(), locale=locale
-    )
+    exact = Decimal(letter.amount_minor).scaleb(-decimals(letter.currency))
+    amount = format_currency(exact, letter.currency.upper(), locale=locale)
     values: dict[str, Any] = {
         "amount": amount,
         "date": format_date(letter.failed_at, format="long", locale=locale),

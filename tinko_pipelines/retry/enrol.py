@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import Connection, select
+from sqlalchemy.exc import DataError, IntegrityError
 
-from tinko_pipelines.ledger import cases, ids, limits
+from tinko_pipelines.ledger import anomalies, cases, ids, limits
 from tinko_pipelines.ledger.schema import (
     BLOCKING,
     OPEN_CASE_STATES,
@@ -23,6 +24,8 @@ from tinko_pipelines.retry.policy import Policy, template_for
 
 ACTOR = "enrol"
 _CHUNK = 400
+_OF_ONE_ROW = (ArithmeticError, DataError, IntegrityError, LookupError, TypeError, ValueError)
+"""What a row brings about that is not as rows are; anything else is nobody's row."""
 _COPIED = (
     "account_id livemode debt_kind debt_id invoice_id payment_intent_id first_charge_id subscription_id"
     " customer_id payment_method_id payment_method_type card_brand card_country amount_minor currency"
@@ -55,19 +58,48 @@ def enrol(ledger: Ledger, failed: pa.Table, *, now: datetime, policy: Policy) ->
         rows = sorted(rows, key=lambda row: row["last_failed_at"], reverse=True)[: policy.max_cases]
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
-        wanted = [ids.case_id(row["account_id"], row["debt_id"]) for row in chunk]
-        with ledger.write() as connection:
-            statement = select(recovery_case).where(recovery_case.c.id.in_(wanted))
-            if ledger.dialect == "postgresql":
-                statement = statement.with_for_update()
-            known = {row["id"]: dict(row) for row in connection.execute(statement).mappings()}
-            for identity, row in zip(wanted, chunk, strict=True):
-                case = known.get(identity)
-                if case is None:
-                    tally[_open(connection, identity, row, now, policy, tally)] += 1
-                else:
-                    tally[_revise(connection, case, row, now, policy)] += 1
+        try:
+            tally += _enrol(ledger, chunk, now, policy)
+        except _OF_ONE_ROW:
+            for row in chunk:
+                try:
+                    tally += _enrol(ledger, [row], now, policy)
+                except _OF_ONE_ROW as error:
+                    _set_aside(ledger, row, error, now)
+                    tally["skipped"] += 1
     return EnrolResult(**tally)
+
+
+def _enrol(ledger: Ledger, rows: list[dict[str, Any]], now: datetime, policy: Policy) -> Counter[str]:
+    tally: Counter[str] = Counter()
+    wanted = [ids.case_id(row["account_id"], row["debt_id"]) for row in rows]
+    with ledger.write() as connection:
+        statement = select(recovery_case).where(recovery_case.c.id.in_(wanted))
+        if ledger.dialect == "postgresql":
+            statement = statement.with_for_update()
+        known = {row["id"]: dict(row) for row in connection.execute(statement).mappings()}
+        for identity, row in zip(wanted, rows, strict=True):
+            case = known.get(identity)
+            if case is None:
+                tally[_open(connection, identity, row, now, policy, tally)] += 1
+            else:
+                tally[_revise(connection, case, row, now, policy)] += 1
+    return tally
+
+
+def _set_aside(ledger: Ledger, row: dict[str, Any], error: Exception, now: datetime) -> None:
+    """Leave a debt that cannot be planned to a person, so that the others go on."""
+    lines = str(getattr(error, "orig", error)).strip().splitlines() or [""]
+    with ledger.write() as connection:
+        anomalies.note(
+            connection,
+            str(row["account_id"]),
+            "debt_not_planned",
+            str(row["debt_id"]),
+            now,
+            detail=f"{type(error).__name__}: {lines[0]}"[:500],
+            proposal="see what Stripe shows of it; it is planned by itself once that can be read",
+        )
 
 
 def _open(

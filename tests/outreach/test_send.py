@@ -18,8 +18,9 @@ from sqlalchemy import select
 
 from tests.fake_stripe import NOW, FakeStripe, failed_row, failed_table
 from tinko_pipelines.clock import FixedClock
-from tinko_pipelines.errors import MailError, SettingsError
+from tinko_pipelines.errors import GatewayError, MailError, SettingsError
 from tinko_pipelines.gateway.records import Answer
+from tinko_pipelines.ledger import anomalies
 from tinko_pipelines.ledger.control import pause
 from tinko_pipelines.ledger.schema import cap_refusal, message, recovery_case, suppression
 from tinko_pipelines.ledger.store import Ledger
@@ -53,11 +54,12 @@ class Stripe(FakeStripe):
 
 
 class Sink:
-    """Keeps what a server took; answers `refusal` to a recipient when one is set."""
+    """Keeps what a server took; answers `refusal` to a recipient when one is set, and `thanks` to a mail."""
 
     def __init__(self) -> None:
         self.taken: list[EmailMessage] = []
         self.refusal = ""
+        self.thanks = "250 OK"
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -72,7 +74,7 @@ class Sink:
         parsed = email.message_from_bytes(envelope.content, policy=email_policy.default)
         assert isinstance(parsed, EmailMessage)
         self.taken.append(parsed)
-        return "250 OK"
+        return self.thanks
 
 
 @pytest.fixture
@@ -148,6 +150,55 @@ def test_no_mail_after_the_debt_was_paid(ledger: Ledger, tmp_path: Path) -> None
     stripe.intents["pi_1"]["status"] = "succeeded"
     send(ledger, stripe, FileTransport(tmp_path))
     assert states(ledger)[0] == ("dropped", "the debt is succeeded")
+
+
+ODD = Answer(200, body=["no", "object"])  # type: ignore[arg-type]
+
+
+class Broken(Stripe):
+    """Cannot show some intents, for as long as they are named."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken: dict[str, Answer] = {}
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+        return self.broken.get(path.rpartition("/")[2]) or super().get(path, params)
+
+
+@pytest.mark.parametrize("broken", [Answer(500), ODD])
+def test_a_message_that_cannot_be_prepared_stops_no_other(
+    ledger: Ledger, tmp_path: Path, broken: Answer
+) -> None:
+    stripe = Broken()
+    for name, hours in (("pi_1", 1), ("pi_2", 0)):
+        stripe.add(name, passes=False)
+        row = failed_row(name, move="customer", category="card_expired", retry_same_card=False)
+        at = NOW - timedelta(hours=hours)
+        enrol(ledger, failed_table(row), now=at, policy=Policy.from_settings(Settings()))
+    stripe.broken = {"pi_1": broken}
+    first = send(ledger, stripe, FileTransport(tmp_path))
+    assert (first.later, first.sent) == (1, 1)
+    stripe.broken = {}
+    assert send(ledger, stripe, FileTransport(tmp_path), after_hours=25).sent == 1
+    found = [row["kind"] for row in anomalies.still_open(ledger)]
+    assert found == (["mail_failed"] if broken.ok else [])
+
+
+def test_no_message_is_lost_while_stripe_shows_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    stripe = Broken()
+    for number in range(5):
+        stripe.add(f"pi_{number}", passes=False)
+        row = failed_row(f"pi_{number}", move="customer", category="card_expired", retry_same_card=False)
+        enrol(ledger, failed_table(row), now=NOW, policy=Policy.from_settings(Settings()))
+    stripe.broken = {f"pi_{number}": Answer(503) for number in range(5)}
+    with pytest.raises(GatewayError, match="HTTP 503"):
+        send(ledger, stripe, FileTransport(tmp_path))
+    assert {state for state, _ in states(ledger)} == {"scheduled"}
+    stripe.broken = {}
+    assert (
+        send(ledger, stripe, FileTransport(tmp_path), after_hours=1).sent == 1
+    )  # one address, one mail a day
 
 
 def test_a_suppressed_address_is_refused_by_the_database(ledger: Ledger, tmp_path: Path) -> None:
@@ -237,6 +288,19 @@ def test_what_the_server_refuses(ledger: Ledger, smtp: tuple[Sink, str], answer:
     send(ledger, stripe, SmtpTransport(url))
     assert states(ledger)[0][0] == state
     assert sink.taken == []
+
+
+@pytest.mark.parametrize("thanks", ["queued as 4711", "252 taken", "200 fine"])
+def test_an_answer_to_the_mail_itself_that_is_no_refusal_leaves_it_in_doubt(
+    ledger: Ledger, smtp: tuple[Sink, str], thanks: str
+) -> None:
+    sink, url = smtp
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    sink.thanks = thanks
+    assert send(ledger, stripe, SmtpTransport(url)).in_doubt == 1
+    assert send(ledger, stripe, SmtpTransport(url), after_hours=5).sent == 0
+    assert (states(ledger)[0][0], len(sink.taken)) == ("in_doubt", 1)
 
 
 def test_an_unreachable_server_is_one_sentence_and_loses_nothing(ledger: Ledger) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DatabaseError
 
-from tinko_pipelines.ledger import caps
+from tinko_pipelines.errors import GatewayError, TinkoError
+from tinko_pipelines.ledger import anomalies, caps
 from tinko_pipelines.ledger.cases import record
 from tinko_pipelines.ledger.schema import message, recovery_case
 from tinko_pipelines.ledger.store import Ledger
@@ -109,6 +110,29 @@ def _put_off(connection: Connection, row: dict[str, Any], refusal: caps.Refusal,
         .values(due_at=refusal.free_at, detail=f"put off by {refusal.rule}")
     )
     return PUT_OFF
+
+
+def put_off(ledger: Ledger, row: dict[str, Any], error: Exception, now: datetime, until: datetime) -> None:
+    """Let a message that cannot be prepared wait; what is no fault of Stripe's is also for a person to see."""
+    unread = isinstance(error, GatewayError)
+    said = str(error) if isinstance(error, TinkoError) else type(error).__name__
+    with ledger.write() as connection:
+        waiting = (message.c.id == row["id"], message.c.state == "scheduled")
+        values = {"due_at": until, "detail": said[:500]}
+        if connection.execute(message.update().where(*waiting).values(**values)).rowcount != 1:
+            return
+        _note(connection, row, "put_off", now, said)
+        if not unread:
+            anomalies.note(
+                connection,
+                row["account_id"],
+                "mail_failed",
+                row["id"],
+                now,
+                case_id=row["case_id"],
+                detail=f"step {row['step']} cannot be written: {said}"[:500],
+                proposal="look at the case; the mail is tried again every hour until its plan is over",
+            )
 
 
 def settle(

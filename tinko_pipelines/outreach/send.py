@@ -21,6 +21,9 @@ from tinko_pipelines.outreach.transport import RefusedError, Transport, TryLater
 from tinko_pipelines.settings import Settings
 
 LATER = timedelta(hours=4)
+TROUBLE_WAIT = timedelta(hours=1)
+MOST_TROUBLE = 3
+"""So many messages in a row that could not be prepared are Stripe's trouble or ours, not theirs."""
 _MOST_BATCHES = 500
 
 
@@ -94,13 +97,17 @@ def send_due(
     dry_run: bool,
     on_sent: Callable[[SentMail], None] | None = None,
 ) -> SendResult:
-    """Send every due message, each at most once; raises MailError when the server cannot be used."""
+    """Send every due message, each at most once; raises MailError when the server cannot be used.
+
+    A message that cannot be prepared waits an hour and stops no other; after some in a row the last error is raised.
+    """
     account = (gateway.account_id, gateway.livemode)
     if dry_run:
         return SendResult(due=len(outbox.due(ledger, clock.now(), *account)))
     tally: Counter[str] = Counter(in_doubt=outbox.doubt_lapsed(ledger, clock.now()))
     deadline = time.monotonic() + max_seconds
     seen: set[str] = set()
+    trouble = 0
     for _ in range(_MOST_BATCHES):
         rows = [row for row in outbox.due(ledger, clock.now(), *account) if row["id"] not in seen]
         if not rows or time.monotonic() > deadline:
@@ -109,34 +116,60 @@ def send_due(
             if time.monotonic() > deadline:
                 break
             seen.add(row["id"])
-            tally[_send_one(ledger, gateway, transport, clock.now(), row, merchant, owner, on_sent)] += 1
+            now = clock.now()
+            try:
+                ready = _ready(gateway, row, merchant, now)
+            except Exception as error:
+                outbox.put_off(ledger, row, error, now, now + TROUBLE_WAIT)
+                trouble, ready = trouble + 1, None
+                if trouble >= MOST_TROUBLE:
+                    raise
+            else:
+                trouble = 0
+            state = (
+                "later" if ready is None else _send_one(ledger, transport, now, row, ready, owner, on_sent)
+            )
+            tally[state] += 1
     return SendResult(**{name: tally[name] for name in ("sent", "dropped", "failed", "in_doubt", "later")})
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    mail: EmailMessage
+    subject: str
+    address_hmac: str
+
+
+def _ready(gateway: Gateway, row: dict[str, Any], merchant: Merchant, now: datetime) -> _Ready | str:
+    """The mail as it would go out; a word when there is nothing to send."""
+    case = outbox.case_of(row)
+    found = _look(gateway, case, merchant)
+    if isinstance(found, str):
+        return found
+    content = render(_letter(row, case, found, merchant))
+    mail = compose(content, found.email, merchant, row["id"], now)
+    return _Ready(mail, content.subject, hash_address(found.email, merchant.salt))
 
 
 def _send_one(
     ledger: Ledger,
-    gateway: Gateway,
     transport: Transport,
     now: datetime,
     row: dict[str, Any],
-    merchant: Merchant,
+    ready: _Ready | str,
     owner: str,
     on_sent: Callable[[SentMail], None] | None,
 ) -> str:
-    case = outbox.case_of(row)
-    found = _look(gateway, case, merchant)
-    if isinstance(found, str):
-        outbox.settle(ledger, row, "dropped", now, owner=None, drop_reason=found)
+    if isinstance(ready, str):
+        outbox.settle(ledger, row, "dropped", now, owner=None, drop_reason=ready)
         return "dropped"
-    content = render(_letter(row, case, found, merchant))
-    mail = compose(content, found.email, merchant, row["id"], now)
     refusal = outbox.claim(
         ledger,
         row,
         owner=owner,
-        address_hmac=hash_address(found.email, merchant.salt),
-        header=mail["Message-ID"],
-        subject=content.subject,
+        address_hmac=ready.address_hmac,
+        header=ready.mail["Message-ID"],
+        subject=ready.subject,
         now=now,
     )
     if refusal in {"paused", "taken by somebody else", outbox.PUT_OFF}:
@@ -144,7 +177,7 @@ def _send_one(
     if refusal is not None:
         outbox.settle(ledger, row, "dropped", now, owner=None, drop_reason=refusal)
         return "dropped"
-    return _hand_over(ledger, transport, mail, row, case, now, owner, on_sent)
+    return _hand_over(ledger, transport, ready.mail, row, outbox.case_of(row), now, owner, on_sent)
 
 
 def _hand_over(
@@ -212,7 +245,7 @@ def _read(gateway: Gateway, path: str) -> dict[str, Any] | None:
         return None
     if not answer.ok or answer.body is None:
         why = answer.transport_error or f"HTTP {answer.http_status}"
-        raise GatewayError(f"Stripe could not be asked about {path} ({why}): mails wait until it answers")
+        raise GatewayError(f"Stripe could not be asked about {path} ({why}): its mail waits")
     return dict(answer.body)
 
 

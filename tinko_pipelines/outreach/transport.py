@@ -103,6 +103,8 @@ class SmtpTransport:
             code = max(answer[0] for answer in error.recipients.values())
             raise (TryLaterError if code < 500 else RefusedError)(f"recipient refused with {code}") from None
         except smtplib.SMTPResponseException as error:
+            if not 400 <= error.smtp_code < 600:
+                raise  # No refusal, and no answer anybody can read: it may have been taken.
             kind = TryLaterError if error.smtp_code < 500 else RefusedError
             raise kind(f"refused with {error.smtp_code}") from None
         finally:

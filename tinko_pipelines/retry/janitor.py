@@ -17,8 +17,9 @@ from sqlalchemy import Connection, or_, select
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.gateway.port import Gateway
-from tinko_pipelines.ledger import attempts, cases
+from tinko_pipelines.ledger import attempts, caps, cases
 from tinko_pipelines.ledger.control import charging_allowed
+from tinko_pipelines.ledger.mirror import note_seen
 from tinko_pipelines.ledger.schema import attempt, case_event, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry import poison
@@ -179,11 +180,15 @@ def _may_call_again(
     if row["answer"] == "idempotency_error" or case["state"] != "open" or row["livemode"] != gateway.livemode:
         return False
     frozen_parameters(row)
-    if not preflight(gateway, case).go:
+    clearance = preflight(gateway, case)
+    if not clearance.go:
         return False
     with ledger.write() as connection:
         present = load_case(ledger, connection, case["id"])
         if present["state"] != "open" or not charging_allowed(connection, row["account_id"], now):
+            return False
+        note_seen(ledger, connection, row["account_id"], clearance.charges)
+        if caps.reached(connection, row, now, besides=row["id"]) is not None:
             return False
         lease = ledger.database_now(connection) + timedelta(seconds=lease_seconds)
         if not attempts.update(connection, row, lease_until=lease):
@@ -235,12 +240,14 @@ def _own_charge(row: dict[str, Any], view: View, past: Past) -> dict[str, Any] |
     Where the call was repeated a second one may be there, and the one that took the money counts.
     """
     since = row["called_at"].timestamp() - 5
+    card = frozen_parameters(row).get("payment_method")
     ours = [
         charge
         for charge in view.charges
         if int(charge.get("created") or 0) >= since
         and charge.get("id") not in past.taken
         and (charge.get("metadata") or {}).get("tinko_attempt", row["id"]) == row["id"]
+        and (card is None or charge.get("payment_method") in (None, card))
     ]
     paid = [charge for charge in ours if charge.get("status") == "succeeded"] if past.called_again else []
     return next(iter(paid or ours), None)

@@ -1,5 +1,6 @@
 """Trouble with one case stays with that case; trouble with the key stops the account; and outcomes are found soon."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
@@ -130,7 +131,7 @@ def test_a_key_known_with_other_parameters_is_a_persons_business(ledger: Ledger)
     assert len(rows(ledger, attempt)) == 1
 
 
-def tell(ledger: Ledger, name: str, kind: str = "payment_intent.payment_failed") -> None:
+def tell(ledger: Ledger, name: str | None, kind: str = "payment_intent.payment_failed") -> None:
     with ledger.write() as connection:
         number = len(connection.execute(select(webhook_event.c.event_id)).all())
         event = {"event_id": f"evt_{number}", "account_id": "default", "livemode": False, "type": kind}
@@ -156,6 +157,38 @@ def test_who_was_marked_first_is_looked_at_first_and_nobody_starves(ledger: Ledg
         seen += [name for name in fake.looked_at if name.startswith("pi_")]
     assert seen == order
     assert inbox.look_at_marked(ledger, fake, NOW + timedelta(hours=1)) == 0
+
+
+def test_an_event_of_nothing_with_a_name_touches_nobody(ledger: Ledger) -> None:
+    fake = Troubled()
+    planned(ledger, fake, "pi_1")
+    tell(ledger, None, "balance.available")
+    assert inbox.mark(ledger, NOW) == 1
+    assert case_of(ledger, "pi_1")["look_after"] is None
+
+
+def test_slow_looks_keep_no_retry_from_its_turn(ledger: Ledger) -> None:
+    class Slow(Troubled):
+        def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+            if path.rpartition("/")[2].startswith("pi_marked"):
+                time.sleep(0.3)
+            return super().get(path, params)
+
+    fake = Slow()
+    marked = [f"pi_marked{number}" for number in range(8)]
+    planned(ledger, fake, *marked, "pi_due")
+    for name in marked:
+        tell(ledger, name)
+    with ledger.write() as connection:
+        connection.execute(
+            recovery_case.update().where(recovery_case.c.debt_id != "pi_due").values(due_at=None)
+        )
+    fake.now = NOW + timedelta(days=8)
+    result = drain(
+        ledger, fake, FixedClock(fake.now), workers=1, max_seconds=1.5, owner="t", dry_run=False
+    )  # fmt: skip
+    assert 0 < result.looked < 8
+    assert case_of(ledger, "pi_due")["state"] == "recovered"
 
 
 def test_an_event_has_an_unknown_outcome_looked_at_now(ledger: Ledger) -> None:

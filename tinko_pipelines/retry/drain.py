@@ -75,7 +75,8 @@ def drain(
         time.monotonic() + max_seconds,
     )
     inbox.mark(ledger, now)
-    tally = Counter(looked=inbox.look_at_marked(ledger, gateway, now))
+    half_time = time.monotonic() + max_seconds / 2
+    tally = Counter(looked=inbox.look_at_marked(ledger, gateway, now, until=half_time))
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="drain") as pool:
         tried: set[str] = set()
         for _ in range(_MOST_ROUNDS):

@@ -1,9 +1,12 @@
 """Webhook events put cases on the list to be looked at; none of them settles anything."""
 
+import math
+import time
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import and_, func, literal, or_, select
+from sqlalchemy import and_, false, func, literal, or_, select
 
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import anomalies, cases
@@ -32,11 +35,16 @@ def mark(ledger: Ledger, now: datetime, limit: int = 1000) -> int:
             .limit(limit)
         ).all()
         for event_id, object_id, kind in events:
-            touched = or_(
-                recovery_case.c.live_object_id == object_id,
-                recovery_case.c.payment_intent_id == object_id,
-                recovery_case.c.subscription_id == object_id,
-                recovery_case.c.customer_id == object_id,
+            # An event of nothing with a name touches nobody: compared with NULL it would touch every second case.
+            touched = (
+                false()
+                if object_id is None
+                else or_(
+                    recovery_case.c.live_object_id == object_id,
+                    recovery_case.c.payment_intent_id == object_id,
+                    recovery_case.c.subscription_id == object_id,
+                    recovery_case.c.customer_id == object_id,
+                )
             )
             states = ("open", *_PAID) if kind.endswith(("succeeded", "paid")) else ("open",)
             connection.execute(
@@ -63,9 +71,12 @@ def mark(ledger: Ledger, now: datetime, limit: int = 1000) -> int:
     return len(events)
 
 
-def look_at_marked(ledger: Ledger, gateway: Gateway, now: datetime, limit: int = 200) -> int:
+def look_at_marked(
+    ledger: Ledger, gateway: Gateway, now: datetime, limit: int = 200, until: float = math.inf
+) -> int:
     """Read Stripe for the cases marked longest and close those that were settled behind our back; cases read.
 
+    None is begun after `until` on the monotonic clock, so that slow answers keep no retry from its turn.
     Raises GatewayError when Stripe refuses the key. What else goes wrong with a case is noted on it.
     """
     blocked = select(attempt.c.case_id).where(attempt.c.state.in_(BLOCKING))
@@ -83,7 +94,8 @@ def look_at_marked(ledger: Ledger, gateway: Gateway, now: datetime, limit: int =
             .limit(limit)
         ).mappings()
         found = [dict(row) for row in marked]
-    return sum(_look_at(ledger, gateway, row, now) for row in found)
+    in_time = takewhile(lambda _row: time.monotonic() < until, found)
+    return sum(_look_at(ledger, gateway, row, now) for row in in_time)
 
 
 def _look_at(ledger: Ledger, gateway: Gateway, case: dict[str, Any], now: datetime) -> bool:

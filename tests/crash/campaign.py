@@ -112,7 +112,8 @@ def run(
             if plan is None:
                 break
             _start(plan, ground, running)
-        _reap(running, done)
+        if running:
+            _reap(running, done)
 
 
 def _start(plan: Plan, ground: Ground, running: dict[int, Running]) -> None:

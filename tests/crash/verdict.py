@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.crash.plan import Plan
+from tests.crash.plan import TIMEOUT_SECONDS, Plan
 from tests.crash.world import Debt, charges_of
 
 Row = dict[str, Any]
 STALE_SECONDS = 60
 REPOST_SECONDS = 20 * 3600
+FINAL = ("lost_card", "stolen_card", "pickup_card", "fraudulent", "do_not_try_again")
 PAYABLE = ("requires_payment_method", "requires_confirmation", "requires_action", "open")
 CHARGED = ("/pay", "/confirm")
 
@@ -27,7 +28,8 @@ class Evidence:
     mails: list[str]
     pauses: list[list[Any]]
     audit: Row
-    killed: bool
+    told: list[list[Any]]
+    suppressed: dict[str, datetime]
 
     def __post_init__(self) -> None:
         self.calls = [
@@ -120,6 +122,56 @@ def _after(evidence: Evidence) -> list[str]:
             since = _over_since(evidence, debt)
             if since is not None and call["at"] - since > STALE_SECONDS:
                 found.append(f"after: {debt} was charged {call['at'] - since} s after it was {call['over']}")
+    return found
+
+
+def _forbidden(evidence: Evidence) -> list[str]:
+    """Calls after a webhook told otherwise, more tries than planned, tries after a final refusal, new intents."""
+    found = []
+    for caller, debt, n in evidence.told:
+        found += [
+            f"after: {debt} was charged though its payment had been told of"
+            for call in evidence.calls
+            if call["caller"] == caller and debt_of(call) == debt and call["n"] > n
+        ]
+    most = {case["debt_id"]: case["max_attempts"] for case in evidence.ledger["recovery_case"]}
+    for debt in evidence.debts:
+        ours = [one for one in charges_of(evidence.book, debt.intent) if one["id"] in evidence.by_charge]
+        keys = {evidence.by_charge[one["id"]].get("key") for one in ours}
+        if len(keys) > most.get(debt.id, 0):
+            found.append(
+                f"tries: {debt.id} was tried {len(keys)} times where {most.get(debt.id)} were planned"
+            )
+        final = [place for place, one in enumerate(ours) if (one["outcome"] or {}).get("reason") in FINAL]
+        if final and any(
+            one["payment_method"] == ours[final[0]]["payment_method"] for one in ours[final[0] + 1 :]
+        ):
+            found.append(f"never: {debt.id} was tried again after a refusal for good")
+    found += [
+        f"made: {entry['path']} was asked for"
+        for entry in evidence.journal
+        if entry["caller"] and entry["method"] == "POST" and entry["path"] == "/v1/payment_intents"
+    ]
+    return found
+
+
+def _unwanted(evidence: Evidence) -> list[str]:
+    """Mails to those who want none, and about debts that were over a while before."""
+    found = []
+    messages = {row["id"]: row for row in evidence.ledger["message"]}
+    cases = {row["id"]: row for row in evidence.ledger["recovery_case"]}
+    for name in evidence.mails:
+        row = messages[name]
+        case = cases[row["case_id"]]
+        if row["claimed_at"] is None:
+            found.append(f"mail: {name} went out without a claim")
+            continue
+        asked = evidence.suppressed.get(case["customer_id"])
+        if asked is not None and row["claimed_at"] > asked:
+            found.append(f"mail: {name} went to somebody who wants none")
+        since = _over_since(evidence, case["debt_id"])
+        if since is not None and row["claimed_at"].timestamp() - since > STALE_SECONDS:
+            found.append(f"mail: {name} went out after the debt was over")
     return found
 
 
@@ -263,12 +315,20 @@ def _caps(evidence: Evidence) -> list[str]:
             if refused(other)
             and one["created"] - 86_400 < other["created"] <= one["created"]
             and (other["id"] in evidence.by_charge or other["customer"] == one["customer"])
+            and not _repeated(evidence, one, other)
         ]
         if card(one) and any(card(other) == card(one) for other in before):
             found.append(f"cap: card {card(one)} was charged again within a day ({one['id']})")
         if sum(other["customer"] == one["customer"] for other in before) >= 2:
             found.append(f"cap: customer {one['customer']} was charged a third time within a day")
     return found
+
+
+def _repeated(evidence: Evidence, one: Row, other: Row) -> bool:
+    """Whether both are one call, which Stripe did long after we had given up waiting and called again."""
+    calls = [evidence.by_charge.get(charge["id"], {}) for charge in (one, other)]
+    late = any(call.get("waited", 0) > TIMEOUT_SECONDS for call in calls)
+    return late and calls[0].get("key") == calls[1].get("key")
 
 
 def _pauses(evidence: Evidence) -> list[str]:
@@ -292,6 +352,8 @@ def _keys(evidence: Evidence) -> list[str]:
         row = by_key.get(key)
         if row is None:
             found.append(f"key: {debt_of(call)} was called under a key that no attempt has")
+        elif key != f"tinko:v1:{row['id']}":
+            found.append(f"key: {debt_of(call)} was called under a key that is no function of its attempt")
         elif row["called_at"] is None:
             found.append(f"key: {debt_of(call)} was called by an attempt that never began to")
         if call["at"] - first.setdefault(key, call["at"]) > REPOST_SECONDS:
@@ -306,35 +368,52 @@ def _keys(evidence: Evidence) -> list[str]:
 
 def _history(evidence: Evidence) -> list[str]:
     last: dict[str, str] = {}
+    settled = Counter(
+        row["attempt_id"]
+        for row in evidence.ledger["case_event"]
+        if row["kind"] in ("attempt_succeeded", "attempt_declined", "attempt_abandoned")
+    )
+    twice = [
+        f"history: attempt {name} was settled {times} times" for name, times in settled.items() if times > 1
+    ]
     for row in sorted(evidence.ledger["case_event"], key=lambda row: row["id"]):
         if row["to_state"]:
             last[row["case_id"]] = row["to_state"]
-    return [
+    return twice + [
         f"history: {case['debt_id']} is {case['state']}, its events end in {last.get(case['id'])}"
         for case in evidence.ledger["recovery_case"]
         if last.get(case["id"]) != case["state"]
     ]
 
 
+KNOWN_BY = tuple(
+    f"attempt_{state}" for state in ("succeeded", "declined", "abandoned", "processing", "requires_action")
+)
+
+
 def _unknown(evidence: Evidence) -> tuple[list[float], list[str]]:
-    """How long outcomes stayed unknown, in seconds of the sandbox; and those too long without a person."""
-    pending = {debt.id for debt in evidence.debts if debt.behaviour in ("processing", "action")}
-    lost = {row["attempt_id"] for row in evidence.ledger["case_event"] if row["kind"] == "attempt_unknown"}
+    """How long outcomes stayed unknown, in seconds of the sandbox; and those too long without a person.
+
+    A charge that a bank or the customer has still to decide about is known to be that.
+    """
+    since: dict[str, datetime] = {}
+    ended: dict[str, datetime] = {}
+    for event in evidence.ledger["case_event"]:
+        name = event["attempt_id"]
+        if event["kind"] == "attempt_unknown":
+            since.setdefault(name, event["at"])
+        elif name in since and event["kind"] in KNOWN_BY:
+            ended.setdefault(name, event["at"])
     found, late = [], []
     cases = {case["id"]: case for case in evidence.ledger["recovery_case"]}
     for row in evidence.ledger["attempt"]:
-        if (
-            row["object_id"] in pending
-            or not (row["poll_count"] or row["id"] in lost)
-            or not row["called_at"]
-        ):
+        if row["id"] not in since:
             continue
-        ended: datetime | None = row["settled_at"]
-        if ended is None:
+        if row["id"] not in ended:
             if cases[row["case_id"]]["state"] != "needs_human":
                 late.append(f"unknown: attempt {row['n']} of {row['object_id']} never settled")
             continue
-        took = ended - row["called_at"]
+        took = ended[row["id"]] - min(row["called_at"], since[row["id"]])
         found.append(took.total_seconds())
         if took > timedelta(hours=24):
             late.append(f"unknown: attempt {row['n']} of {row['object_id']} settled after {took}")

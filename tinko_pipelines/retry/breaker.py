@@ -130,6 +130,7 @@ def _count(connection: Connection, account_id: str, now: datetime, limits: Limit
         case_event.c.case_id == attempt.c.case_id,
         case_event.c.attempt_id == attempt.c.id,
         case_event.c.kind == "attempt_unknown",
+        case_event.c.detail == "lost",
     )
     silent = and_(attempt.c.http_status.is_(None), attempt.c.answer != "lost", not_(died))
     fault = or_(attempt.c.http_status >= 500, silent)

@@ -113,6 +113,10 @@ def _keep_open(
         connection, row, state=state, next_poll_at=next_poll_at, poll_count=polls + 1, **values
     ):
         return False
+    if state != row["state"]:
+        cases.record(
+            connection, case, at, actor, f"attempt_{state}", attempt_id=row["id"], detail=outcome.answer
+        )
     reason = None if next_poll_at else f"the outcome stays {state}: nobody looks at it again by itself"
     if values["answer"] == "idempotency_error":
         reason = "Stripe knows this attempt's key with other parameters"

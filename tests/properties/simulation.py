@@ -20,7 +20,15 @@ from tinko_pipelines.lake.debts import FAILED_PAYMENTS
 from tinko_pipelines.ledger import control, limits, restored
 from tinko_pipelines.ledger.backup import backup, restore
 from tinko_pipelines.ledger.mirror import mirror_charges
-from tinko_pipelines.ledger.schema import anomaly, attempt, message, metadata, recovery_case, webhook_event
+from tinko_pipelines.ledger.schema import (
+    UNRESOLVED,
+    anomaly,
+    attempt,
+    message,
+    metadata,
+    recovery_case,
+    webhook_event,
+)
 from tinko_pipelines.ledger.store import insert_ignoring
 from tinko_pipelines.outreach.send import Merchant, send_due
 from tinko_pipelines.reconcile import reconcile
@@ -293,10 +301,11 @@ class Simulation:
 
     def next_moment(self, *, mail: bool = False) -> datetime | None:
         """When the engine, or also the post, has something to do again."""
-        moments = [case["due_at"] for case in self.open_cases()]
-        for row in self.rows(attempt):
-            if row["settled_at"] is None and row["state"] not in ("succeeded", "declined", "abandoned"):
-                moments += [row["next_poll_at"], row["lease_until"]]
+        unresolved = [row for row in self.rows(attempt) if row["state"] in UNRESOLVED]
+        blocked = {row["case_id"] for row in unresolved}
+        moments = [case["due_at"] for case in self.open_cases() if case["id"] not in blocked]
+        for row in unresolved:
+            moments += [row["next_poll_at"], row["lease_until"]]
         if mail:
             moments += [row["due_at"] for row in self.rows(message) if row["state"] == "scheduled"]
         return min((moment for moment in moments if moment is not None), default=None)

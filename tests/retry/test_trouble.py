@@ -15,7 +15,7 @@ from tests.retry.test_drain import rows, run
 from tinko_pipelines.clock import FixedClock
 from tinko_pipelines.errors import GatewayError
 from tinko_pipelines.gateway.records import Answer
-from tinko_pipelines.ledger import anomalies
+from tinko_pipelines.ledger import anomalies, attempts
 from tinko_pipelines.ledger.schema import attempt, control, recovery_case, webhook_event
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry import inbox
@@ -157,6 +157,31 @@ def test_who_was_marked_first_is_looked_at_first_and_nobody_starves(ledger: Ledg
         seen += [name for name in fake.looked_at if name.startswith("pi_")]
     assert seen == order
     assert inbox.look_at_marked(ledger, fake, NOW + timedelta(hours=1)) == 0
+
+
+@pytest.mark.parametrize("where", ["after_preflight", "before_http"])
+def test_a_process_that_slept_after_its_look_charges_nothing_by_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    fake = FakeStripe()
+    planned(ledger, fake, "pi_1")
+    monkeypatch.setattr(attempts, "LONGEST_PAUSE_SECONDS", 0.2)
+    fake.now = NOW + timedelta(days=8)
+
+    def sleep(boundary: str) -> None:
+        if boundary == where:
+            time.sleep(0.3)
+
+    result = drain(
+        ledger, fake, FixedClock(fake.now), workers=1, max_seconds=5, owner="t", dry_run=False, boundary=sleep,
+    )  # fmt: skip
+    assert (result.skipped, fake.charges) == (1, [])
+    state = {"after_preflight": "abandoned", "before_http": "calling"}[where]
+    assert [row["state"] for row in rows(ledger, attempt)] == [state]
+    with ledger.write() as connection:
+        connection.execute(attempt.update().where(attempt.c.state == "calling").values(lease_until=None))
+    run(ledger, fake, 8.1)
+    assert (case_of(ledger, "pi_1")["state"], fake.succeeded("pi_1")) == ("recovered", 1)
 
 
 def test_an_event_of_nothing_with_a_name_touches_nobody(ledger: Ledger) -> None:

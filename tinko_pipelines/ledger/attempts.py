@@ -11,6 +11,9 @@ from tinko_pipelines.ledger import ids
 from tinko_pipelines.ledger.schema import UNRESOLVED, attempt
 from tinko_pipelines.ledger.store import Ledger
 
+LONGEST_PAUSE_SECONDS = 180.0
+"""A call that was not sent so long after it was cleared is not sent any more, even if nobody has taken it over."""
+
 
 def prepare(
     ledger: Ledger,
@@ -66,6 +69,12 @@ def update(connection: Connection, row: dict[str, Any], **values: Any) -> bool:
         .values(**values)
     )
     return done.rowcount == 1
+
+
+def held_up(ledger: Ledger, connection: Connection, row: dict[str, Any], lease_seconds: float) -> bool:
+    """Whether the process was asleep for so long since it took or renewed the lease that what it knows is stale."""
+    began: datetime = row["lease_until"] - timedelta(seconds=lease_seconds)
+    return ledger.database_now(connection) - began > timedelta(seconds=LONGEST_PAUSE_SECONDS)
 
 
 def claim(

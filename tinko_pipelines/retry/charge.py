@@ -162,7 +162,8 @@ def _begin_call(
         with run.ledger.write() as connection:
             load_case(run.ledger, connection, case["id"])
             note_seen(run.ledger, connection, row["account_id"], clearance.charges)
-            answer = _obstacle(run, connection, case, row, now)
+            held_up = attempts.held_up(run.ledger, connection, row, run.lease_seconds)
+            answer = "held_up" if held_up else _obstacle(run, connection, case, row, now)
             if answer is None:
                 lease = run.ledger.database_now(connection) + timedelta(seconds=run.lease_seconds)
                 if not attempts.update(connection, row, state="calling", called_at=now, lease_until=lease):
@@ -195,6 +196,9 @@ def _obstacle(
 
 def _call(run: Run, row: dict[str, Any]) -> str:
     run.boundary("before_http")
+    with run.ledger.read() as connection:
+        if attempts.held_up(run.ledger, connection, row, run.lease_seconds):
+            return "skipped"  # Whoever looks at it next asks again whether it may be made.
     answer = run.gateway.post(
         janitor.operation_path(row),
         janitor.frozen_parameters(row),

@@ -185,6 +185,8 @@ def _may_call_again(
         return False
     with ledger.write() as connection:
         present = load_case(ledger, connection, case["id"])
+        if attempts.held_up(ledger, connection, row, lease_seconds):
+            return False
         if present["state"] != "open" or not charging_allowed(connection, row["account_id"], now):
             return False
         note_seen(ledger, connection, row["account_id"], clearance.charges)

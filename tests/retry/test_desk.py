@@ -160,6 +160,9 @@ def test_a_call_that_may_still_run_is_not_declared_dead(shared_shop: Shop) -> No
     shop.app.drain(owner="test")
     assert (shop.case(debt)["state"], shop.attempts(debt)[0]["state"]) == ("exhausted", "abandoned")
     assert len(watched.keys) == 1
+    case = shop.case(debt)["id"]
+    told = [row["kind"] for row in shop.rows(case_event) if row["case_id"] == case]
+    assert "reopened" not in told  # Not even for a moment, in which it could be planned anew.
 
 
 def test_where_stripe_can_tell_nothing_a_person_may_after_a_day(shop: Shop) -> None:

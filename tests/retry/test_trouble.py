@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from zlib import crc32
@@ -228,6 +229,35 @@ def test_an_event_has_an_unknown_outcome_looked_at_now(ledger: Ledger) -> None:
     tell(ledger, "pi_1", "payment_intent.processing")
     run(ledger, fake, 8.051)
     assert case_of(ledger, "pi_1")["state"] == "recovered"
+
+
+def test_many_events_do_not_use_up_the_looks(ledger: Ledger) -> None:
+    fake = Troubled()
+    planned(ledger, fake, "pi_1")
+    fake.lost = {"pi_1"}
+    run(ledger, fake, 8)
+    for number in range(14):
+        tell(ledger, "cus_pi_1", "customer.updated")
+        run(ledger, fake, 8.01 + number / 1000)
+    assert case_of(ledger, "pi_1")["state"] == "open"
+    fake.lost = set()
+    run(ledger, fake, 9.1)
+    assert case_of(ledger, "pi_1")["state"] != "needs_human"
+    run(ledger, fake, 9.2)
+    assert (case_of(ledger, "pi_1")["state"], fake.succeeded("pi_1")) == ("recovered", 1)
+
+
+@pytest.mark.parametrize("text", ["half of a \ud83d", "nothing\0"])
+def test_text_that_cannot_be_stored_keeps_no_result_out(ledger: Ledger, text: str) -> None:
+    class Wordy(FakeStripe):
+        def post(self, path: str, params: Mapping[str, Any], key: str, version: str) -> Answer:
+            answer = super().post(path, params, key, version)
+            return replace(answer, message=text) if path.endswith("/confirm") else answer
+
+    fake = Wordy()
+    planned(ledger, fake, "pi_1")
+    fake.passes["pi_1"] = False
+    assert run(ledger, fake, 8).declined == 1
 
 
 class Unsteady(FakeStripe):

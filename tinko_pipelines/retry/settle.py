@@ -15,6 +15,8 @@ from tinko_pipelines.retry.answers import Outcome
 
 POLL_HOURS = (0.0, 1 / 60, 1 / 12, 1.0, 6.0, 24.0, 24.0, 24.0, 24.0, 24.0)
 """After the n-th look that found nothing final the next one waits so long; after the last a person takes over."""
+GIVE_UP_HOURS = 96.0
+"""Nobody is troubled before so long after the call, however often webhooks had Stripe asked meanwhile."""
 SLOW_FROM = POLL_HOURS.index(1.0)
 """Where looking begins for what a bank or the customer has to do."""
 REPOST_HOURS = 20
@@ -80,9 +82,11 @@ def settle(
 
 
 def _storable(outcome: Outcome) -> Outcome:
-    """Without NUL, which PostgreSQL stores in no text: what Stripe says must not keep a result from the ledger."""
+    """Without NUL and halves of characters, which no database stores: what Stripe says must not keep a result out."""
     texts: dict[str, Any] = {
-        name: text.replace("\0", "") for name, text in asdict(outcome).items() if isinstance(text, str)
+        name: text.replace("\0", "").encode(errors="ignore").decode()
+        for name, text in asdict(outcome).items()
+        if isinstance(text, str)
     }
     return replace(outcome, **texts)
 
@@ -140,7 +144,9 @@ def _next_look(
 ) -> datetime | None:
     """When Stripe is asked again; None when it has been asked often enough."""
     if polls >= len(POLL_HOURS):
-        return None
+        if at - (row["called_at"] or at) >= timedelta(hours=GIVE_UP_HOURS):
+            return None
+        polls = len(POLL_HOURS) - 1
     wait_hours = POLL_HOURS[polls if state == "unknown" else max(polls, SLOW_FROM)]
     next_at = at + timedelta(hours=max(wait_hours, outcome.wait_hours))
     edge = (row["called_at"] or at) + timedelta(hours=REPOST_HOURS)
@@ -249,6 +255,10 @@ def _advance_case(
     due_at = next_due(case, outcome, executed, at)
     if case["state"] == "needs_human":
         reason = f"the outcome is known now: {outcome.state}"
+        if at >= case["plan_ends_at"]:
+            # Handed back it could be planned anew or written to again, though somebody may have stopped it.
+            cases.close(connection, case, "exhausted", reason, at, actor, attempt_id=row["id"], **values)
+            return
         cases.reopen(connection, case, due_at, at, actor, attempt_id=row["id"], reason=reason, **values)
     else:
         cases.change(connection, case, at, due_at=due_at, **values)

@@ -1,7 +1,12 @@
 """The SDK as we use it, over a real socket."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
 from tests.fake_stripe import FakeStripe, over_http
-from tinko_pipelines.gateway.stripe_gateway import StripeGateway
+from tinko_pipelines.gateway.stripe_gateway import MOST_BACK_OFF_SECONDS, StripeGateway
 
 
 def test_reads_declines_and_faults_come_back_as_answers() -> None:
@@ -21,3 +26,39 @@ def test_reads_declines_and_faults_come_back_as_answers() -> None:
     gone = nobody.get("/v1/payment_intents/pi_1")
     assert gone.http_status is None
     assert gone.transport_error
+
+
+@pytest.mark.parametrize(
+    ("named", "seconds"),
+    [
+        ("7", 7.0),
+        ("inf", MOST_BACK_OFF_SECONDS),
+        ("1e300", MOST_BACK_OFF_SECONDS),
+        ("-5", 0.0),
+        ("soon", None),
+    ],
+)
+def test_no_answer_holds_requests_up_for_ever(named: str, seconds: float | None) -> None:
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b'{"error": {"type": "invalid_request_error", "message": "too many"}}'
+            self.send_response(429)
+            self.send_header("Retry-After", named)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Busy)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    gateway = StripeGateway(
+        "sk_test_x", f"http://127.0.0.1:{server.server_port}", "default", timeout_seconds=5
+    )
+    answer = gateway.get("/v1/payment_intents/pi_1")
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    assert (answer.http_status, answer.retry_after_seconds) == (429, seconds)

@@ -4,10 +4,12 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 
 from tinko_pipelines.ledger.budget import RequestBudget
+from tinko_pipelines.ledger.schema import request_budget
 from tinko_pipelines.ledger.store import Ledger
 
 SPEND = """
@@ -86,3 +88,15 @@ def test_too_many_requests_stop_every_process(ledger: Ledger) -> None:
 def test_a_rate_must_be_a_rate(ledger: Ledger) -> None:
     with pytest.raises(ValueError, match="above 0"):
         RequestBudget(ledger, "acct_1", 0.0)
+
+
+def test_a_clock_set_back_stops_nobody(ledger: Ledger) -> None:
+    budget = RequestBudget(ledger, "acct_1", 8.0)
+    budget.acquire()
+    with ledger.write() as connection:
+        later = ledger.database_now(connection) + timedelta(hours=1)
+        connection.execute(request_budget.update().values(filled_at=later, tokens=-8.0))
+    waits = [budget.acquire(max_wait_seconds=0.5) for _ in range(2)]
+    assert waits[0] > 0.5
+    time.sleep(waits[0])
+    assert budget.acquire(max_wait_seconds=0.5) == 0.0

@@ -172,6 +172,6 @@ def _cursor(object_name: str, page: Page) -> str:
 
 def _wait_seconds(response: httpx.Response, attempt: int) -> float:
     try:
-        return min(60.0, float(response.headers["retry-after"]))
+        return min(60.0, max(0.0, float(response.headers["retry-after"])))
     except (KeyError, ValueError):
         return min(8.0, 0.25 * float(2**attempt))

@@ -12,6 +12,8 @@ API_VERSION = "2026-10-28.endive"
 MOST_WAIT_SECONDS = 10.0
 """For leave to send a request; what waits longer is left for later, since leases run meanwhile."""
 MOST_READS = 3
+MOST_BACK_OFF_SECONDS = 3600.0
+"""However long a time Stripe, or a proxy before it, names: it holds up every request of every process."""
 _PAUSE_SECONDS = 1.0
 """After "too many requests" without a time."""
 
@@ -117,6 +119,6 @@ def _refusal(error: stripe.StripeError) -> Answer:
 
 def _seconds(text: str | None) -> float | None:
     try:
-        return None if text is None else max(0.0, float(text))
+        return None if text is None else min(max(0.0, float(text)), MOST_BACK_OFF_SECONDS)
     except ValueError:
         return None

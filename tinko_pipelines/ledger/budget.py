@@ -63,6 +63,9 @@ class RequestBudget:
             row = self._row(connection, present)
             if row["blocked_until"] is not None and row["blocked_until"] > present:
                 return 0, (row["blocked_until"] - present).total_seconds()
+            if row["filled_at"] > present:
+                # The clock was set back; until it had come so far again nothing would be filled.
+                self._store(connection, filled_at=present)
             passed = max(0.0, (present - row["filled_at"]).total_seconds())
             tokens = min(self._burst, row["tokens"] + passed * self._rate)
             left = tokens - self._at_once

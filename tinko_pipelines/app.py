@@ -214,6 +214,8 @@ class App:
         verdicts = self.lake.read_derived("verdicts", "tinko plan")
         mirror_charges(self.ledger, self.lake.table("charges"))
         policy = Policy.from_settings(self.settings)
+        if self.settings.charges_for_real or self.settings.mails_for_real:
+            self._hold_another_ledger()  # Before it fills with cases that were opened, and written about, before.
         return enrol(self.ledger, verdicts, now=self.clock.now(), policy=policy)
 
     def plan(self) -> EnrolResult:
@@ -269,9 +271,7 @@ class App:
         if not for_real:
             yield
             return
-        if (why := restored.strange(self.ledger, mark)) is not None:
-            restored.hold(self.ledger, account, why, self.clock.now())
-            restored.remember(self.ledger, mark, account)
+        self._hold_another_ledger()
         if restored.pending(self.ledger, account):
             raise StoreError(
                 "the ledger was restored or replaced, so nothing is charged or mailed:"
@@ -280,6 +280,14 @@ class App:
         try:
             yield
         finally:
+            restored.remember(self.ledger, mark, account)
+
+    def _hold_another_ledger(self) -> None:
+        from tinko_pipelines.ledger import restored
+
+        account, mark = self.settings.stripe_account, self.settings.ledger_mark
+        if (why := restored.strange(self.ledger, mark)) is not None:
+            restored.hold(self.ledger, account, why, self.clock.now())
             restored.remember(self.ledger, mark, account)
 
     def reconcile(self, *, whole: bool | None = None) -> Reconciled:

@@ -197,6 +197,30 @@ def test_a_mail_that_may_have_been_sent_is_not_sent_again(shop: Shop, tmp_path: 
     assert shop.stripe.book()["mails"] == 1
 
 
+@pytest.mark.parametrize("notices", ["plan", "drain"])
+def test_a_case_that_was_lost_is_not_written_to_again_from_the_start(
+    shop: Shop, tmp_path: Path, notices: str
+) -> None:
+    kept = tmp_path / "kept.backup"
+    shop.app.backup_ledger(kept)
+    shop.stripe.fixture("failed_invoice", code="expired_card")
+    shop.app.ingest_changes()
+    shop.app.plan()
+    assert shop.app.send_mail(owner="test").sent == 1
+    shop.later(timedelta(hours=1))
+    put_back(shop, kept)
+    if notices == "drain":
+        nothing_runs(shop)
+    shop.app.plan()
+    assert [row["step"] for row in shop.rows(message)] == [2, 3]
+    shop.app.reconcile()
+    shop.app.resume(None, reason="checked", by="me")
+    assert shop.app.send_mail(owner="test").sent == 0
+    shop.later(timedelta(days=4))
+    assert shop.app.send_mail(owner="test").sent == 1
+    assert shop.stripe.book()["mails"] == 2
+
+
 def test_a_person_may_resume_against_advice(shop: Shop, tmp_path: Path) -> None:
     shop.owe("failed_invoice")
     shop.app.backup_ledger(tmp_path / "kept.backup")

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DataError, IntegrityError
 
-from tinko_pipelines.ledger import anomalies, cases, ids, limits
+from tinko_pipelines.ledger import anomalies, cases, ids, limits, restored
 from tinko_pipelines.ledger.schema import (
     BLOCKING,
     OPEN_CASE_STATES,
@@ -54,23 +55,30 @@ def enrol(ledger: Ledger, failed: pa.Table, *, now: datetime, policy: Policy) ->
     tally: Counter[str] = Counter()
     limits.synchronise(ledger, policy.limits)
     rows = failed.to_pylist()
+    lost = {name: restored.forgiven_before(ledger, name) for name in {row["account_id"] for row in rows}}
     if len(rows) > policy.max_cases:
         rows = sorted(rows, key=lambda row: row["last_failed_at"], reverse=True)[: policy.max_cases]
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
         try:
-            tally += _enrol(ledger, chunk, now, policy)
+            tally += _enrol(ledger, chunk, now, policy, lost)
         except _OF_ONE_ROW:
             for row in chunk:
                 try:
-                    tally += _enrol(ledger, [row], now, policy)
+                    tally += _enrol(ledger, [row], now, policy, lost)
                 except _OF_ONE_ROW as error:
                     _set_aside(ledger, row, error, now)
                     tally["skipped"] += 1
     return EnrolResult(**tally)
 
 
-def _enrol(ledger: Ledger, rows: list[dict[str, Any]], now: datetime, policy: Policy) -> Counter[str]:
+def _enrol(
+    ledger: Ledger,
+    rows: list[dict[str, Any]],
+    now: datetime,
+    policy: Policy,
+    lost: Mapping[str, datetime | None],
+) -> Counter[str]:
     tally: Counter[str] = Counter()
     wanted = [ids.case_id(row["account_id"], row["debt_id"]) for row in rows]
     with ledger.write() as connection:
@@ -81,7 +89,8 @@ def _enrol(ledger: Ledger, rows: list[dict[str, Any]], now: datetime, policy: Po
         for identity, row in zip(wanted, rows, strict=True):
             case = known.get(identity)
             if case is None:
-                tally[_open(connection, identity, row, now, policy, tally)] += 1
+                before = lost[row["account_id"]]
+                tally[_open(connection, identity, row, now, policy, tally, before)] += 1
             else:
                 tally[_revise(connection, case, row, now, policy)] += 1
     return tally
@@ -109,6 +118,7 @@ def _open(
     now: datetime,
     policy: Policy,
     tally: Counter[str],
+    lost_before: datetime | None,
 ) -> str:
     if settled_as(row) or too_old(row, now, policy) or row["amount_minor"] <= 0:
         return "skipped"
@@ -133,13 +143,21 @@ def _open(
         detail=passed.reason,
     )
     template = template_for(passed.move, str(row["category"]))
-    if mails:
-        connection.execute(
-            message.insert(),
-            [_message_row(case, step, template, due) for step, due in enumerate(mails, start=1)],
-        )
-    tally["messages"] += len(mails)
+    sent = _maybe_sent(passed.move, row["first_failed_at"], lost_before, policy)
+    ahead = [
+        _message_row(case, step, template, due) for step, due in enumerate(mails, start=1) if step > sent
+    ]
+    if ahead:
+        connection.execute(message.insert(), ahead)
+    tally["messages"] += len(ahead)
     return "created"
+
+
+def _maybe_sent(move: str, failed_at: datetime, lost_before: datetime | None, policy: Policy) -> int:
+    """How many steps a ledger that was lost at that moment may have sent, had it opened the case at its failure."""
+    if lost_before is None:
+        return 0
+    return sum(due <= lost_before for due in policy.message_times(move, failed_at, failed_at))
 
 
 def _case_row(

@@ -81,8 +81,14 @@ class App:
         fault = self.faults.strikes(request.method, request.path, name)
         return self._answer(request) if fault is None else await self._struck(request, fault)
 
-    def _answer(self, request: Request, *, spoil: StripeRefusalError | None = None) -> Reply:
-        with self.journal.watching(request) as noted:
+    def _answer(
+        self,
+        request: Request,
+        *,
+        spoil: StripeRefusalError | None = None,
+        arrived: dict[str, Any] | None = None,
+    ) -> Reply:
+        with self.journal.watching(request, arrived) as noted:
             reply = self.service.answer(request, spoil=spoil)
             noted["status"] = reply.status
             noted["replayed"] = "idempotent-replayed" in reply.headers
@@ -119,7 +125,9 @@ class App:
         """Begin, wait, and only then do it: meanwhile the key is under way."""
         key, under_way = request.key if self.service.keys_count else None, self.service.under_way
         if key is not None and key in under_way:
+            self.journal.note(request, 409, "conflict")
             return refusal(in_use(key), "req_conflict")
+        arrived = self.journal.arrival(request, seconds)
         if key is not None:
             under_way.add(key)
         try:
@@ -127,7 +135,7 @@ class App:
         finally:
             if key is not None:
                 under_way.discard(key)
-        return self._answer(request)
+        return self._answer(request, arrived=arrived)
 
 
 async def _read(scope: Message, receive: Receive) -> Request | None:

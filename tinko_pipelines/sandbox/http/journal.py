@@ -38,12 +38,15 @@ class Journal:
             self._add(request, status=status, fault=fault, body=request.body if control else "")
 
     @contextmanager
-    def watching(self, request: Request) -> Iterator[dict[str, Any]]:
-        """Note the request that is answered meanwhile; the caller adds what came of it."""
+    def watching(self, request: Request, arrived: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        """Note the request that is answered meanwhile; the caller adds what came of it.
+
+        One that had to wait was noted when it `arrived`: that is when its caller decided.
+        """
         if CALLER not in request.headers:
             yield {}
             return
-        entry = self._add(request, status=0, fault="")
+        entry = arrived or self._add(request, status=0, fault="")
         debt = debt_asked(request)
         before = self._charges(debt)
         entry |= {"debt": debt, "over": over(self._book, debt) if debt else None, "key": request.key}
@@ -51,6 +54,10 @@ class Journal:
             yield entry
         finally:
             entry["made"] = [name for name in self._charges(debt) if name not in before]
+
+    def arrival(self, request: Request, seconds: float) -> dict[str, Any] | None:
+        """Note a request that waits so long before it is answered."""
+        return self._add(request, status=0, fault="", waited=seconds) if CALLER in request.headers else None
 
     def _add(self, request: Request, **more: Any) -> dict[str, Any]:
         self._count += 1

@@ -1,6 +1,6 @@
 """The crash campaign: `TRIALS=n SEED=s make crash`; `TRIAL=i SEED=s make crash` repeats one trial.
 
-Results are kept below `build/crash`, by seed and by the code they were won with, so that a campaign that was
+`FRESH=1` forgets what was found before. Results are kept below `build/crash`, by seed and by the code they were won with, so that a campaign that was
 stopped goes on. Exit code 1 when anything was violated.
 """
 
@@ -46,6 +46,8 @@ class State:
         self.known: set[str] = set()
         self.killed: Counter[str] = Counter()
         self.tried: Counter[str] = Counter()
+        if os.environ.get("FRESH"):
+            self.path.unlink(missing_ok=True)
         if self.path.exists():
             for line in self.path.read_text().splitlines():
                 self._take(json.loads(line))

@@ -117,7 +117,7 @@ def run(
 
 
 def _start(plan: Plan, ground: Ground, running: dict[int, Running]) -> None:
-    folder = ground.root / f"trial-{plan.number}-{plan.mutant}-{plan.seed}"
+    folder = ground.root / f"trial-{plan.number}-{plan.mutant}-{plan.mode}"
     folder.mkdir()
     cluster = ground.cluster(plan)
     pid = os.fork()

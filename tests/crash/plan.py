@@ -1,7 +1,7 @@
 """What one trial is to be, all of it from the campaign's seed and the trial's number."""
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from tinko_pipelines.sandbox.handicaps import MODES
 
@@ -14,6 +14,7 @@ FAULT_KINDS = (
     "reset_after",
     "hang",
     "latency",
+    "late",
     "rate_limit",
     "conflict",
     "malformed",
@@ -22,7 +23,7 @@ FAULT_KINDS = (
     "bad_gateway",
 )
 TIMEOUT_SECONDS = 0.8
-"""Of HTTP in trials; `hang` is longer, `latency` shorter, and every lease far longer."""
+"""Of HTTP in trials; every lease is far longer. `hang` did the work at once, `late` does it after we gave up."""
 LEASE_SECONDS = 180.0
 RECORDING = 8
 """So many trials at a campaign's beginning kill nobody: they tell which points there are."""
@@ -37,6 +38,8 @@ BEHAVIOURS = {
     "customer_only": 1,
 }
 DEEDS = ("pay", "cancel", "delete", "reorder", "refund", "dispute")
+TOLD = ("pay_and_tell", "pay_and_wait")
+"""In the middle of a retry: paid, and the webhook has been read; paid, and a minute and a half go by."""
 CALL = r"_call\|POST .*(confirm|pay)\|"
 MOMENTS = (
     r"preflight\._debt\|GET .*\|before",
@@ -46,6 +49,8 @@ MOMENTS = (
     CALL + "after",
 )
 """Where a customer may act in the middle of a drain: no transaction is open there."""
+LAST_LOOKS = (MOMENTS[2], r"preflight>.*\|GET /v1/charges\|after")
+"""After the last look at the debt, and before the call is written down."""
 SLEEPS = (
     r"preflight\._debt\|GET .*\|after",
     CALL + "before",
@@ -85,7 +90,8 @@ class Plan:
     targets: tuple[tuple[str, int], ...] = ()
     lease_seconds: float = LEASE_SECONDS
     mutant: str = ""
-    extra: dict[str, float] = field(default_factory=dict)
+    faults: tuple[tuple[tuple[str, object], ...], ...] = ()
+    """Trouble to be met in every round, in place of what chance would choose."""
 
     def with_targets(self, names: list[str]) -> "Plan":
         """Kill at these points, each at its first or a later passing."""
@@ -127,9 +133,21 @@ def _happenings(rng: random.Random, count: int) -> list[Happening]:
         if rng.random() < 0.3:
             deed = rng.choice(("pay", "pay", "new_card", *DEEDS))
             moment = rng.choice(MOMENTS) if deed in DEEDS and rng.random() < 0.5 else ""
+            if rng.random() < 0.15:
+                deed, moment = rng.choice(TOLD), rng.choice(LAST_LOOKS)
             found.append(Happening(rng.choice((0, 1, 1, 2, 3)), deed, debt, moment, rng.choice((0, 0, 1, 2))))
     if rng.random() < 0.25:
-        found.append(Happening(rng.choice((1, 2)), "sleep", -1, rng.choice(SLEEPS), rng.choice((0, 0, 1, 2))))
+        found.append(
+            Happening(
+                rng.choice((1, 2)),
+                rng.choice(("sleep", "sleep", "visit")),
+                -1,
+                rng.choice(SLEEPS),
+                rng.choice((0, 0, 1, 2)),
+            )
+        )
     if rng.random() < 0.15:
         found.append(Happening(rng.choice((0, 1, 2)), "pause", -1, rng.choice(("", MOMENTS[1]))))
+    if rng.random() < 0.2:
+        found.append(Happening(0, "suppress", rng.randrange(count)))
     return found

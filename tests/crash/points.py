@@ -59,8 +59,11 @@ class Points:
         self._targets, self._database_dies = dict(targets), database_dies
         self._deeds = list(deeds)
 
-    def install(self, ledger: Ledger) -> None:
-        """Take notice of all that this process does from now on; it is never undone."""
+    def install(self, ledger: Ledger, about_to_charge: Callable[[str], None]) -> None:
+        """Take notice of all that this process does from now on; it is never undone.
+
+        `about_to_charge` is called with the key right before a request that can move money.
+        """
         engine = ledger.engine
         event.listen(engine, "before_cursor_execute", lambda *given: self._sql(given[2], "before"))
         event.listen(engine, "after_cursor_execute", lambda *given: self._sql(given[2], "after"))
@@ -80,6 +83,8 @@ class Points:
             more["headers"] = {**(more.get("headers") or {}), CALLER: caller}
             self._within.asked = url
             self.passing(f"{method.upper()} {path}", "before")
+            if method.upper() == "POST" and path.endswith(("/pay", "/confirm")):
+                self._unseen(about_to_charge, more["headers"].get("Idempotency-Key", ""))
             answer = request(session, method, url, **more)
             self.passing(f"{method.upper()} {path}", "after")
             return answer
@@ -128,9 +133,13 @@ class Points:
             if skip > 0:
                 self._deeds.append((pattern, skip - 1, act))
                 return
+        self._unseen(act, getattr(self._within, "asked", ""))
+
+    def _unseen(self, act: Callable[[str], None], about: str) -> None:
+        """Do something that is no part of the work."""
         self._within.deed = True
         try:
-            act(getattr(self._within, "asked", ""))
+            act(about)
         finally:
             self._within.deed = False
 

@@ -4,11 +4,12 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import threading
 import time
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from sqlalchemy import select
 
 from tests.crash import mutants, worker
-from tests.crash.plan import Happening, Plan
+from tests.crash.plan import TOLD, Happening, Plan
 from tests.crash.points import Deed, Points, short
 from tests.crash.postgres import Cluster
 from tests.crash.stage import raise_stage
@@ -30,10 +31,14 @@ from tinko_pipelines.ledger.schema import (
     message,
     recovery_case,
     request_budget,
+    suppression,
     webhook_event,
 )
 from tinko_pipelines.ledger.schema import control as switches
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
+from tinko_pipelines.outreach.send import hash_address
+from tinko_pipelines.outreach.transport import read_or_make_salt
+from tinko_pipelines.retry import inbox
 from tinko_pipelines.sandbox.client import SandboxClient
 
 MOST_ROUNDS = 60
@@ -72,6 +77,10 @@ class Trial:
         self.client: SandboxClient = self.stage.client
         self.ledger = Ledger.open(url)
         self._hands: list[worker.Hand] = []
+        self._owner = ""
+        self._trouble_at = datetime.fromtimestamp(0, UTC)
+        self.told: list[list[Any]] = []
+        self.suppressed: dict[str, datetime] = {}
 
     def close(self) -> None:
         for hand in self._hands:
@@ -159,14 +168,26 @@ class Trial:
                 self._pause("*", number)
                 continue
             debt = self.debts[one.debt]
+            if one.deed == "suppress":
+                self._suppress(debt)
+                continue
             act(self.client, debt, one.deed)
             if rng.random() < 0.5:
-                self._tell(debt, one)
+                self._tell(self.ledger, debt, one)
             if one.deed == "new_card" or rng.random() < 0.3:
                 self._plan_cases()
         if self.plan.number % 5 and number == 4:
             self._settle_pending()
-        self.client.faults([self._fault(kind, rng) for kind in self.plan.fault_kinds] if number < 12 else [])
+        now = self.client.now()
+        fresh = now - self._trouble_at > timedelta(hours=5)
+        if self.plan.faults:
+            self.client.faults([dict(fault) for fault in self.plan.faults])
+        elif fresh and number < 12:
+            # A line is in trouble for minutes, not over every look that follows for a day.
+            self._trouble_at = now
+            self.client.faults([self._fault(kind, rng) for kind in self.plan.fault_kinds])
+        elif rng.random() < 0.5:
+            self.client.faults([])
 
     def _fault(self, kind: str, rng: random.Random) -> dict[str, Any]:
         where = rng.choice(
@@ -178,11 +199,15 @@ class Trial:
                 {},
             )
         )
-        seconds = {"hang": 1.2, "latency": 0.2, "rate_limit": 0.05}.get(kind, 0.0)
-        more = {"kind": kind, "skip": rng.choice((0, 0, 1, 2, 5)), "count": rng.choice((1, 1, 2, 3))}
+        seconds = {"hang": 1.2, "late": 1.1, "latency": 0.2, "rate_limit": 0.05}.get(kind, 0.0)
+        more = {
+            "kind": "latency" if kind == "late" else kind,
+            "skip": rng.choice((0, 0, 1, 2, 5)),
+            "count": rng.choice((1, 1, 2, 3)),
+        }
         return {**where, **more, **({"seconds": seconds} if seconds else {})}
 
-    def _tell(self, debt: Debt, one: Happening) -> None:
+    def _tell(self, ledger: Ledger, debt: Debt, one: Happening) -> None:
         """The webhook of what somebody did arrives."""
         row = {
             "event_id": f"evt_{one.round}_{debt.id}",
@@ -193,8 +218,17 @@ class Trial:
             "received_at": self.client.now(),
             "object_id": debt.subscription if one.deed == "cancel" and debt.subscription else debt.id,
         }
+        with ledger.write() as connection:
+            connection.execute(insert_ignoring(ledger.dialect, webhook_event), [row])
+
+    def _suppress(self, debt: Debt) -> None:
+        """The customer wants no more mail."""
+        address = Book(self.folder).read()["customers"][debt.customer]["email"]
+        salt = read_or_make_salt(self.place.settings.state / "mail.salt")
+        row = {"address_hmac": hash_address(address, salt), "reason": "asked", "at": self.client.now()}
         with self.ledger.write() as connection:
-            connection.execute(insert_ignoring(self.ledger.dialect, webhook_event), [row])
+            connection.execute(insert_ignoring(self.ledger.dialect, suppression), [row])
+        self.suppressed[debt.customer] = row["at"]
 
     def _settle_pending(self) -> None:
         """The charges that are under way go through."""
@@ -224,7 +258,8 @@ class Trial:
             if not killed:
                 return
             died_at = self.client.now()
-            self.client.faults([])
+            if not self.plan.faults:
+                self.client.faults([])
             self._time_passes(self.plan.lease_seconds + 10 if self.plan.lease_seconds > 60 else 190)
             killed = self._run_workers(1)
             if not killed:
@@ -261,13 +296,28 @@ class Trial:
         """Within a worker: do what is told."""
         mutants.into_process(self.plan.mutant)
         self._hands.clear()
+        self._owner = owner
         app = worker.application(self.place, self.plan)
         points = Points(self.ledger.dialect, self._log, owner)
-        points.install(app.ledger)
+        ledger = Ledger.open(self.place.ledger_url)
+        points.install(app.ledger, partial(self._written_ahead, ledger))
         for order in worker.orders(line):
             dies = self._cluster.kill if self.plan.database_dies and self._cluster is not None else None
             points.arm(dict(order["targets"]), self._deeds(order["round"]), dies)
             order["code"] = worker.drain_and_mail(app, points, owner)
+
+    def _written_ahead(self, ledger: Ledger, key: str) -> None:
+        """Within a worker, right before a charge: what it is about to do must be on disk for others to see."""
+        query = select(attempt.c.called_at).where(attempt.c.idempotency_key == key)
+        with ledger.read() as connection:
+            written = connection.execute(query).scalar()
+        if written is None:
+            self._note(["unwritten", f"charged under {key}, which was not written down before"])
+
+    def _note(self, what: list[Any]) -> None:
+        """Within a worker: tell the trial."""
+        with (self.folder / "noted.txt").open("a") as file:
+            file.write(json.dumps(what) + "\n")
 
     def _deeds(self, number: int) -> list[Deed]:
         """What happens in the middle of that round."""
@@ -275,24 +325,36 @@ class Trial:
         for one in self.plan.happenings:
             if one.round != number or not one.moment:
                 continue
-            if one.deed == "sleep":
-                deed: Any = partial(worker.nap, self.folder)
-            elif one.deed == "pause":
-                deed = partial(self._pause_within, number)
-            else:
-                deed = partial(self._act_within, one)
+            deeds: dict[str, Any] = {
+                "sleep": partial(worker.nap, self.folder, 600),
+                "visit": partial(worker.nap, self.folder, 0),
+                "pause": partial(self._pause_within, number),
+                "kill": lambda asked: os.kill(os.getpid(), signal.SIGKILL),
+            }
+            deed = deeds.get(one.deed, partial(self._act_within, one))
             found.append((one.moment, one.skip, deed))
         return found
 
     def _act_within(self, one: Happening, asked: str) -> None:
         """Within a worker: it happens to the debt that is just asked about."""
         debt = next((debt for debt in self.debts if f"/{debt.id}" in asked), self.debts[one.debt])
-        act(self.client, debt, one.deed)
+        if one.deed not in TOLD:
+            act(self.client, debt, one.deed)
+            return
+        act(self.client, debt, "pay")
+        if one.deed == "pay_and_wait":
+            self._time_passes(90)
+            return
+        ledger = Ledger.open(self.place.ledger_url)
+        self._tell(ledger, debt, one)
+        inbox.mark(ledger, self.client.now())
+        self._note(
+            ["told", f"{self._owner}:{threading.get_ident()}", debt.id, self.client.journal()[-1]["n"]]
+        )
 
     def _pause_within(self, number: int, asked: str) -> None:
-        self._pause(f"w{self._number}:{threading.get_ident()}", number)
-        with (self.folder / "paused.txt").open("a") as file:
-            file.write(json.dumps(self.pauses[-1]) + "\n")
+        self._pause(f"{self._owner}:{threading.get_ident()}", number)
+        self._note(["paused", *self.pauses[-1]])
 
     def _fork(self, work: Any) -> None:
         """Something done by a process of its own, to its end."""
@@ -306,7 +368,7 @@ class Trial:
     def _wait(self, places: Iterable[int]) -> dict[int, int]:
         """Codes by place; whoever falls asleep meanwhile is woken when another has done his work."""
         codes: dict[int, int] = {}
-        asleep, awake, noted = (self.folder / name for name in ("asleep", "awake", "paused.txt"))
+        asleep, awake, noted = (self.folder / name for name in ("asleep", "awake", "noted.txt"))
         waiting = set(places)
         while waiting:
             for place in list(waiting):
@@ -317,20 +379,26 @@ class Trial:
                     if code == worker.BROKEN:
                         self._look_at_broken(self._hands[place].log)
             if asleep.exists() and not awake.exists():
-                self._while_asleep()
+                self._while_asleep(int(asleep.read_text() or 0))
                 awake.touch()
             if waiting:
                 time.sleep(0.003)
         for marker in (asleep, awake):
             marker.unlink(missing_ok=True)
         if noted.exists():
-            self.pauses += [json.loads(line) for line in noted.read_text().splitlines()]
+            for line in noted.read_text().splitlines():
+                kind, *said = json.loads(line)
+                if kind == "unwritten":
+                    self.broken.append(f"{kind}: {said[0]}")
+                else:
+                    (self.pauses if kind == "paused" else self.told).append(said)
             noted.unlink()
         return codes
 
-    def _while_asleep(self) -> None:
-        """Ten minutes pass, in which somebody else takes over."""
-        self._time_passes(600)
+    def _while_asleep(self, seconds: int) -> None:
+        """Time passes or not, and somebody else does what he may."""
+        if seconds:
+            self._time_passes(seconds)
         hand = self._hand()
         hand.tell(targets=[], round=-1)
         while (code := hand.answer()) is None:
@@ -388,7 +456,8 @@ class Trial:
             self.stage.taken(),
             self.pauses,
             self.client.book(),
-            self._killed_any(),
+            self.told,
+            self.suppressed,
         )
         found = judge(evidence)
         found["violations"] += [f"broken: {text}" for text in self.broken]
@@ -418,7 +487,7 @@ class Trial:
         def work() -> None:
             app = worker.application(self.place, self.plan)
             app.ingest_changes()
-            app.failed_payments()
+            app.plan()
             broken = [
                 f"{result.number} {result.name}"
                 for result in app.check()
@@ -430,9 +499,6 @@ class Trial:
         self._fork(work)
         found: list[str] = json.loads(told.read_text()) if told.exists() else ["the check itself failed"]
         return found
-
-    def _killed_any(self) -> bool:
-        return bool(self._killed()) or self.cluster_kills > 0
 
     def _lines(self, word: str) -> list[str]:
         text = self._log.read_text() if self._log.exists() else ""

@@ -325,10 +325,14 @@ def _caps(evidence: Evidence) -> list[str]:
 
 
 def _repeated(evidence: Evidence, one: Row, other: Row) -> bool:
-    """Whether both are one call, which Stripe did long after we had given up waiting and called again."""
+    """Whether both are one call, done twice because Stripe or its caller slept in the middle of it.
+
+    Where keys mean nothing nobody can prevent that; elsewhere the second is answered from the first.
+    """
     calls = [evidence.by_charge.get(charge["id"], {}) for charge in (one, other)]
     late = any(call.get("waited", 0) > TIMEOUT_SECONDS for call in calls)
-    return late and calls[0].get("key") == calls[1].get("key")
+    slept = any(happening.deed == "sleep" for happening in evidence.plan.happenings)
+    return (late or slept) and calls[0].get("key") == calls[1].get("key")
 
 
 def _pauses(evidence: Evidence) -> list[str]:

@@ -153,9 +153,9 @@ def drain_and_mail(app: App, points: Points, owner: str) -> int:
     return code
 
 
-def nap(folder: Path, asked: str) -> None:
-    """Sleep as a suspended machine does, until the trial wakes us."""
-    (folder / "asleep").touch()
+def nap(folder: Path, seconds: int, asked: str) -> None:
+    """Sleep as a suspended machine does, for so long by the trial's clocks, while somebody else works."""
+    (folder / "asleep").write_text(str(seconds))
     deadline = time.monotonic() + NAP_SECONDS_MAX
     while not (folder / "awake").exists() and time.monotonic() < deadline:
         time.sleep(0.005)

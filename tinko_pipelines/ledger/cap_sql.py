@@ -71,6 +71,13 @@ def attempt_caps(dialect: str, moment: str) -> str:
     )
 
 
+CARD_FORBIDDEN = (
+    "NEW.card_fingerprint IS NOT NULL AND EXISTS (SELECT 1 FROM attempt a WHERE a.account_id = NEW.account_id"
+    " AND a.card_fingerprint = NEW.card_fingerprint AND a.forbids_card AND a.id <> NEW.id)"
+)
+"""Whether an attempt of ours on this card, for whatever debt, was answered so that it may never be tried again."""
+
+
 def amount_ceiling(dialect: str) -> str:
     """Whether this call would bring the account above what it may try to collect in 24 hours."""
     return (

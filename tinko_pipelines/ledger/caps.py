@@ -22,6 +22,7 @@ from tinko_pipelines.ledger.schema import (
 )
 
 CEILING = "amount_ceiling"
+FORBIDDEN = "card_forbidden"
 _DAY = timedelta(hours=24)
 # Spelled out as the partial indexes have them: with bound values a prepared statement could not use those.
 _DECLINED = text("network_attempt.declined")
@@ -56,7 +57,12 @@ def reached(
                 "customer": case["customer_id"],
             },
         )
-    found = [*_caps(connection, case, at, besides or ""), *_ceiling(connection, case, at, besides or "")]
+    left_out = besides or ""
+    found = [
+        *_forbidden(connection, case, at, left_out),
+        *_caps(connection, case, at, left_out),
+        *_ceiling(connection, case, at, left_out),
+    ]
     return max(found, key=lambda refusal: (refusal.free_at, refusal.rule), default=None)
 
 
@@ -112,6 +118,18 @@ def rules_in_force(connection: Connection, at: datetime) -> list[dict[str, Any]]
         cap_rule.c.valid_from <= at, or_(cap_rule.c.valid_until.is_(None), cap_rule.c.valid_until > at)
     )
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _forbidden(connection: Connection, case: dict[str, Any], at: datetime, besides: str) -> Iterator[Refusal]:
+    card = case["card_fingerprint"]
+    query = select(attempt.c.id).where(
+        attempt.c.account_id == case["account_id"],
+        attempt.c.card_fingerprint == card,
+        text("attempt.forbids_card"),
+        attempt.c.id != besides,
+    )
+    if card and connection.execute(query.limit(1)).first() is not None:
+        yield Refusal(FORBIDDEN, card, max(case["plan_ends_at"], at))
 
 
 def _caps(connection: Connection, case: dict[str, Any], at: datetime, besides: str) -> Iterator[Refusal]:

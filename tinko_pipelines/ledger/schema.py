@@ -160,6 +160,7 @@ attempt = Table(
     *_text("request_id", "charge_id", "decline_code", "advice_code"),
     *_text("network_decline_code", "network_advice_code", "answer", "detail"),
     Column("executed", Boolean, nullable=False, server_default=text("false")),
+    Column("forbids_card", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("case_id", "n", name="one_nth_attempt"),
     ForeignKeyConstraint(
         ["case_id", "amount_minor", "currency", "livemode"],
@@ -217,6 +218,13 @@ Index(
     attempt.c.amount_minor,
     sqlite_where=text(one_of("state", SPENT)),
     postgresql_where=text(one_of("state", SPENT)),
+)
+Index(
+    "attempt_forbidding",
+    attempt.c.account_id,
+    attempt.c.card_fingerprint,
+    sqlite_where=text("forbids_card"),
+    postgresql_where=text("forbids_card"),
 )
 
 message = Table(

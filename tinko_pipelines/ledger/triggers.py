@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tinko_pipelines.ledger.cap_sql import (
     CALLED,
+    CARD_FORBIDDEN,
     CLAIMED,
     LOCK_ATTEMPT,
     LOCK_FUNCTIONS,
@@ -116,6 +117,24 @@ def rules(dialect: str) -> list[Rule]:
             "UPDATE",
             attempt_caps(dialect, "NEW.called_at"),
             "attempt cap reached",
+            CALLED,
+            LOCK_ATTEMPT,
+        ),
+        Rule(
+            "attempt_card",
+            "attempt",
+            "INSERT",
+            CARD_FORBIDDEN,
+            "card may not be tried again",
+            "NEW.state = 'prepared'",
+            LOCK_ATTEMPT,
+        ),
+        Rule(
+            "attempt_card_at_call",
+            "attempt",
+            "UPDATE",
+            CARD_FORBIDDEN,
+            "card may not be tried again",
             CALLED,
             LOCK_ATTEMPT,
         ),

@@ -8,6 +8,12 @@ from tinko_pipelines.declines.classify import classify
 from tinko_pipelines.declines.records import Decline, Verdict
 from tinko_pipelines.gateway.records import Answer
 
+_NEVER_ADVICE = ("03", "21")
+_MENDABLE = frozenset(
+    "authentication_required card_expired duplicate incorrect_details limit_exceeded merchant_config risk_blocked".split()
+)
+"""Refusals of one payment, or of the card as it was told to us; it may pass for another debt, or corrected."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -46,6 +52,13 @@ class Outcome:
         """Whether a rule forbids to try this card again for this debt as it is."""
         verdict = self.verdict(card_brand, on)
         return verdict.source == "rule" and not verdict.retry_same_card
+
+    def forbids_card(self, card_brand: str | None, on: date) -> bool:
+        """Whether a rule forbids to try this card again for whatever debt."""
+        if not self.never_again(card_brand, on):
+            return False
+        advised = self.advice_code == "do_not_try_again" or self.network_advice_code in _NEVER_ADVICE
+        return advised or self.verdict(card_brand, on).category not in _MENDABLE
 
 
 def _text(value: Any) -> str | None:

@@ -52,6 +52,9 @@ def settle(
         "answer": row["answer"] if looked else outcome.answer,
         "detail": row["detail"] if looked else (outcome.detail or "")[:500] or None,
         "executed": outcome.executed,
+        "forbids_card": outcome.executed
+        and outcome.state == "declined"
+        and outcome.forbids_card(row["card_brand"], at.date()),
         "lease_until": None,
     }
     with ledger.write() as connection:

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
 
@@ -183,6 +183,35 @@ def test_a_process_that_slept_after_its_look_charges_nothing_by_it(
         connection.execute(attempt.update().where(attempt.c.state == "calling").values(lease_until=None))
     run(ledger, fake, 8.1)
     assert (case_of(ledger, "pi_1")["state"], fake.succeeded("pi_1")) == ("recovered", 1)
+
+
+class MovedClock:
+    """A clock that a test moves."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def now(self) -> datetime:
+        return self.at
+
+
+@pytest.mark.parametrize(("seconds", "called"), [(60, 1), (61, 0)])
+def test_a_look_is_good_for_a_minute(ledger: Ledger, seconds: int, called: int) -> None:
+    fake = FakeStripe()
+    planned(ledger, fake, "pi_1")
+    fake.now = NOW + timedelta(days=8)
+    clock = MovedClock(fake.now)
+
+    def wait(boundary: str) -> None:
+        if boundary == "after_preflight":
+            clock.at += timedelta(seconds=seconds)
+
+    result = drain(
+        ledger, fake, clock, workers=1, max_seconds=5, owner="t", dry_run=False, boundary=wait,
+    )  # fmt: skip
+    assert (result.called, len(fake.charges)) == (called, called)
+    answers = [row["answer"] for row in rows(ledger, attempt)]
+    assert answers == ["succeeded" if called else "held_up"]
 
 
 def test_an_event_of_nothing_with_a_name_touches_nobody(ledger: Ledger) -> None:

@@ -25,6 +25,8 @@ from tinko_pipelines.retry.preflight import Clearance, preflight
 from tinko_pipelines.retry.settle import load_case, settle
 
 ACTOR = "drain"
+LOOK_LASTS = timedelta(seconds=60)
+"""What was seen of a debt at Stripe is good for a call no longer than this: its customer may pay meanwhile."""
 Boundary = Callable[[str], None]
 
 
@@ -63,6 +65,7 @@ def _retry(run: Run, case_id: str) -> str:
         return verdict
     run.boundary("after_prepare")
     run.boundary("before_preflight")
+    looked_at = run.clock.now()
     clearance = preflight(run.gateway, case)
     run.boundary("after_preflight")
     if not clearance.go:
@@ -84,7 +87,7 @@ def _retry(run: Run, case_id: str) -> str:
         return "closed" if clearance.close_as else "abandoned"
     _tag(run, case, row)
     run.boundary("before_begin_call")
-    called = _begin_call(run, case, row, run.clock.now(), clearance)
+    called = _begin_call(run, case, row, looked_at, clearance)
     if isinstance(called, str):
         return called
     run.boundary("after_begin_call")
@@ -152,17 +155,19 @@ def _tag(run: Run, case: dict[str, Any], row: dict[str, Any]) -> None:
 
 
 def _begin_call(
-    run: Run, case: dict[str, Any], row: dict[str, Any], now: datetime, clearance: Clearance
+    run: Run, case: dict[str, Any], row: dict[str, Any], looked_at: datetime, clearance: Clearance
 ) -> dict[str, Any] | str:
     """Commit to the call: from here on the attempt may have run. Gives it up when anything has changed.
 
     The row as it is called with, or the state the retry ended in.
     """
+    now = run.clock.now()
     try:
         with run.ledger.write() as connection:
             load_case(run.ledger, connection, case["id"])
             note_seen(run.ledger, connection, row["account_id"], clearance.charges)
-            held_up = attempts.held_up(run.ledger, connection, row, run.lease_seconds)
+            late = now - looked_at > LOOK_LASTS
+            held_up = late or attempts.held_up(run.ledger, connection, row, run.lease_seconds)
             answer = "held_up" if held_up else _obstacle(run, connection, case, row, now)
             if answer is None:
                 lease = run.ledger.database_now(connection) + timedelta(seconds=run.lease_seconds)

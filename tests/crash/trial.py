@@ -443,7 +443,6 @@ class Trial:
     # The end
 
     def _verdict(self) -> dict[str, Any]:
-        broken_rules = self._check() if self.plan.lake else []
         evidence = Evidence(
             self.plan,
             self.debts,
@@ -459,6 +458,8 @@ class Trial:
             self.told,
             self.suppressed,
         )
+        # The check plans anew, and what that opens is of no trial any more.
+        broken_rules = self._check() if self.plan.lake else []
         found = judge(evidence)
         found["violations"] += [f"broken: {text}" for text in self.broken]
         found["violations"] += [f"invariant: {name}" for name in broken_rules]

@@ -60,6 +60,13 @@ def test_a_success_without_a_word_of_what_succeeded_is_unknown(body: dict[str, s
     assert interpret(Answer(200, dict(body))).answer == "unexpected_body"
 
 
+@pytest.mark.parametrize("charge", ["ch_1", {"id": "ch_1", "object": "charge"}])
+@pytest.mark.parametrize("status", ["succeeded", "processing", "requires_action"])
+def test_an_accepted_call_names_its_charge(status: str, charge: object) -> None:
+    outcome = interpret(Answer(200, {"object": "payment_intent", "status": status, "latest_charge": charge}))
+    assert (outcome.state, outcome.charge_id, outcome.executed) == (status, "ch_1", True)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_has_run_nothing(status: int) -> None:
     outcome = interpret(Answer(status, {"error": {}}))

@@ -94,14 +94,14 @@ def test_parameters_that_were_changed_are_never_sent(ledger: Ledger) -> None:
     assert case_of(ledger, "pi_good")["state"] == "recovered"
 
 
-@pytest.mark.parametrize("asks", ["janitor", "inbox"])
+@pytest.mark.parametrize("asks", ["janitor", "inbox", "preflight"])
 def test_a_refused_key_stops_the_account(ledger: Ledger, asks: str) -> None:
     fake = Troubled()
     planned(ledger, fake, "pi_1", "pi_2")
     if asks == "janitor":
         fake.lost = {"pi_1"}
         run(ledger, fake, 8)
-    else:
+    elif asks == "inbox":
         tell(ledger, "pi_1")
     fake.refuse_key = True
     with pytest.raises(GatewayError, match="refuses the key"):

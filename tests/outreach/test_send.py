@@ -4,7 +4,7 @@ import email
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from email import policy as email_policy
 from email.message import EmailMessage
@@ -20,10 +20,11 @@ from tests.fake_stripe import NOW, FakeStripe, failed_row, failed_table
 from tinko_pipelines.clock import FixedClock
 from tinko_pipelines.errors import GatewayError, MailError, SettingsError
 from tinko_pipelines.gateway.records import Answer
-from tinko_pipelines.ledger import anomalies
+from tinko_pipelines.ledger import anomalies, caps
 from tinko_pipelines.ledger.control import pause
-from tinko_pipelines.ledger.schema import cap_refusal, message, recovery_case, suppression
+from tinko_pipelines.ledger.schema import cap_refusal, case_event, message, recovery_case, suppression
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.outreach import outbox
 from tinko_pipelines.outreach.send import Merchant, SendResult, SentMail, hash_address, send_due
 from tinko_pipelines.outreach.transport import FileTransport, SmtpTransport, Transport
 from tinko_pipelines.retry.enrol import enrol
@@ -316,6 +317,93 @@ def test_a_dry_run_sends_nothing(ledger: Ledger, tmp_path: Path) -> None:
     enrolled(ledger, stripe)
     assert send(ledger, stripe, FileTransport(tmp_path / "outbox"), dry_run=True).due == 1
     assert states(ledger)[0] == ("scheduled", None)
+
+
+class Meanwhile(Stripe):
+    """Lets `act` happen once while the debt is read."""
+
+    def __init__(self, act: Callable[[], None], status: int = 200) -> None:
+        super().__init__()
+        self.act, self.status = act, status
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+        if "/payment_intents/" in path:
+            self.act()
+            if self.status != 200:
+                return Answer(self.status)
+        return super().get(path, params)
+
+
+def test_no_mail_of_a_case_that_ended_while_it_was_written(ledger: Ledger, tmp_path: Path) -> None:
+    def end() -> None:
+        with ledger.write() as connection:
+            connection.execute(recovery_case.update().values(state="recovered"))
+
+    stripe = Meanwhile(end)
+    enrolled(ledger, stripe)
+    assert send(ledger, stripe, FileTransport(tmp_path / "outbox")).dropped == 1
+    assert states(ledger)[0] == ("dropped", "case recovered")
+    assert not (tmp_path / "outbox").exists()
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_what_another_process_has_done_with_a_mail_stays(ledger: Ledger, tmp_path: Path, status: int) -> None:
+    def take() -> None:
+        with ledger.write() as connection:
+            connection.execute(message.update().values(state="dropped", drop_reason="by another"))
+
+    stripe = Meanwhile(take, status)
+    enrolled(ledger, stripe)
+    send(ledger, stripe, FileTransport(tmp_path / "outbox"))
+    assert states(ledger)[0] == ("dropped", "by another")
+    assert anomalies.still_open(ledger) == []
+    with ledger.read() as connection:
+        kinds = connection.execute(select(case_event.c.kind)).scalars().all()
+    assert [kind for kind in kinds if kind.startswith("message")] == []
+    assert not (tmp_path / "outbox").exists()
+
+
+@pytest.mark.parametrize("error", [None, ConnectionResetError()])
+def test_a_mail_that_was_doubted_while_it_was_sent_stays_in_doubt(
+    ledger: Ledger, error: Exception | None
+) -> None:
+    class TooSlow:
+        sent = 0
+
+        def send(self, mail: EmailMessage) -> None:
+            self.sent += 1
+            with ledger.write() as connection:
+                connection.execute(
+                    message.update()
+                    .where(message.c.state == "sending")
+                    .values(lease_until=NOW - timedelta(days=999))
+                )
+            assert outbox.doubt_lapsed(ledger, NOW) == 1
+            if error is not None:
+                raise error
+
+    stripe, transport = Stripe(), TooSlow()
+    enrolled(ledger, stripe)
+    send(ledger, stripe, transport)
+    send(ledger, stripe, transport, after_hours=5)
+    assert (states(ledger)[0][0], transport.sent) == ("in_doubt", 1)
+    with ledger.read() as connection:
+        kinds = connection.execute(select(case_event.c.kind)).scalars().all()
+    assert [kind for kind in kinds if kind.startswith("message")] == ["message_in_doubt"]
+
+
+def test_the_database_holds_the_mail_caps_when_the_code_forgets_them(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    stripe.add("pi_2", passes=False)
+    second = failed_row("pi_2", move="customer", category="card_expired", retry_same_card=False)
+    enrol(ledger, failed_table(second), now=NOW, policy=Policy.from_settings(Settings()))
+    monkeypatch.setattr(caps, "mail_reached", lambda *_args: None)
+    result = send(ledger, stripe, FileTransport(tmp_path / "outbox"))
+    assert (result.sent, result.later) == (1, 1)
+    assert len(list((tmp_path / "outbox").iterdir())) == 1
 
 
 CRASH = """

@@ -48,11 +48,9 @@ def paid_twice(
     return reason
 
 
-def still_open(ledger: Ledger, account_id: str | None = None) -> list[dict[str, Any]]:
+def still_open(ledger: Ledger) -> list[dict[str, Any]]:
     """Every anomaly nobody has settled, oldest first."""
     query = select(anomaly).where(anomaly.c.resolved_at.is_(None)).order_by(anomaly.c.id)
-    if account_id is not None:
-        query = query.where(anomaly.c.account_id == account_id)
     with ledger.read() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
 

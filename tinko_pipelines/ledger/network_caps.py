@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from tinko_pipelines.errors import InputError
@@ -37,11 +36,6 @@ class CapRule:
 def published() -> tuple[CapRule, ...]:
     """The caps shipped with this package."""
     path = resources.files("tinko_pipelines.ledger").joinpath("data", "network_caps.csv")
-    return parse(path.read_text(encoding="utf-8"), path.name)
-
-
-def read(path: Path) -> tuple[CapRule, ...]:
-    """The caps of a file of the same shape."""
     return parse(path.read_text(encoding="utf-8"), path.name)
 
 

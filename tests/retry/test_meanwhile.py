@@ -266,7 +266,7 @@ def test_unsettled_attempts_there_is_no_time_for_are_the_next_drains(ledger: Led
 
         def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
             if self.slow:
-                time.sleep(0.3)
+                time.sleep(0.1)
             return super().get(path, params)
 
     fake = Slow()
@@ -277,7 +277,7 @@ def test_unsettled_attempts_there_is_no_time_for_are_the_next_drains(ledger: Led
     fake.lost, fake.slow, fake.now = set(), True, DUE + timedelta(hours=1)
     let_leases_lapse(ledger)
     short = drain(
-        ledger, fake, FixedClock(fake.now), workers=1, max_seconds=0.5, owner="t", dry_run=False,
+        ledger, fake, FixedClock(fake.now), workers=1, max_seconds=1, owner="t", dry_run=False,
         lease_seconds=0.01,
     )  # fmt: skip
     assert 0 < short.settled < 8

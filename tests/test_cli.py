@@ -46,7 +46,10 @@ def test_pause_and_resume_and_check(tmp_path: Path) -> None:
     assert tinko(tmp_path, "plan").returncode == 0
     assert "no account 'nosuch'" in tinko(tmp_path, "pause", "--account", "nosuch").stderr
     assert last_object(tinko(tmp_path, "pause", "--json"))["charging_enabled"] is False
-    assert last_object(tinko(tmp_path, "resume", "--json"))["charging_enabled"] is True
+    tinko(tmp_path, "pause", "--account", "default")
+    resumed = last_object(tinko(tmp_path, "resume", "--json"))
+    assert (resumed["charging_enabled"], resumed["still_paused"]) == (True, ["default"])
+    assert "still_paused" not in last_object(tinko(tmp_path, "resume", "--account", "default", "--json"))
     done = tinko(tmp_path, "check", "--json")
     assert done.returncode == 0, done.stderr
     assert last_object(done)["ok"] is True

@@ -227,7 +227,7 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 
 def _switch(enabled: bool, account: str | None, reason: str, as_json: bool, anyway: bool = False) -> None:
-    from tinko_pipelines.ledger.control import accounts
+    from tinko_pipelines.ledger.control import accounts, paused
     from tinko_pipelines.ledger.control import pause as pause_all
 
     app = application()
@@ -242,7 +242,10 @@ def _switch(enabled: bool, account: str | None, reason: str, as_json: bool, anyw
     else:
         pause_all(app.ledger, scope=scope, reason=reason, by=by, at=app.clock.now())
     switched = {"charging_enabled": enabled, "mailing_enabled": enabled}
-    show({"scope": scope, **switched, "reason": reason, "ledger": where(app.settings.ledger)}, as_json)
+    left = [name for name in paused(app.ledger, app.clock.now()) if name != scope]
+    still = {"still_paused": left} if left else {}
+    ledger = where(app.settings.ledger)
+    show({"scope": scope, **switched, "reason": reason, **still, "ledger": ledger}, as_json)
 
 
 @cli.command()

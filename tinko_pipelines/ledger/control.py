@@ -49,6 +49,14 @@ def accounts(ledger: Ledger) -> set[str]:
         return named | set(connection.execute(select(control.c.scope)).scalars()) - {GLOBAL}
 
 
+def paused(ledger: Ledger, at: datetime) -> list[str]:
+    """Every scope in which charging or mailing is stopped at `at`."""
+    stopped = or_(control.c.charging_enabled.is_(False), control.c.mailing_enabled.is_(False))
+    lasting = or_(control.c.resumes_at.is_(None), control.c.resumes_at > at)
+    with ledger.read() as connection:
+        return sorted(connection.execute(select(control.c.scope).where(stopped, lasting)).scalars())
+
+
 def charging_allowed(connection: Connection, account_id: str, at: datetime) -> bool:
     """Whether neither the account nor everything is paused at `at`."""
     paused = select(control.c.scope).where(

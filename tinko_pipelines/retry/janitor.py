@@ -236,8 +236,13 @@ def judge(
     return Outcome("abandoned", "no_trace", detail=view.reason), to_person
 
 
+def _is_since(charge: dict[str, Any], since: float, named: str | None, attempt_id: str) -> bool:
+    """By name where there is one, whatever Stripe's clock said when; by time else, ours being a little ahead at most."""
+    return named == attempt_id if named else int(charge.get("created") or 0) >= since
+
+
 def _own_charge(row: dict[str, Any], view: View, past: Past) -> dict[str, Any] | None:
-    """The charge the attempt has made: the first one since its call that is nobody else's.
+    """The charge the attempt has made: one that bears its id, or the first since its call that is nobody else's.
 
     Where the call was repeated a second one may be there, and the one that took the money counts.
     """
@@ -246,9 +251,8 @@ def _own_charge(row: dict[str, Any], view: View, past: Past) -> dict[str, Any] |
     ours = [
         charge
         for charge in view.charges
-        if int(charge.get("created") or 0) >= since
-        and charge.get("id") not in past.taken
-        and (charge.get("metadata") or {}).get("tinko_attempt", row["id"]) == row["id"]
+        if charge.get("id") not in past.taken
+        and _is_since(charge, since, (charge.get("metadata") or {}).get("tinko_attempt"), row["id"])
         and (card is None or charge.get("payment_method") in (None, card))
     ]
     paid = [charge for charge in ours if charge.get("status") == "succeeded"] if past.called_again else []

@@ -98,7 +98,7 @@ def load_case(ledger: Ledger, connection: Connection, case_id: str) -> dict[str,
     """The case, locked until the transaction ends."""
     statement = select(recovery_case).where(recovery_case.c.id == case_id)
     if ledger.dialect == "postgresql":
-        statement = statement.with_for_update()
+        statement = statement.with_for_update(key_share=True)
     return dict(connection.execute(statement).mappings().one())
 
 

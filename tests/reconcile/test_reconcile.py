@@ -130,5 +130,6 @@ def test_a_key_that_is_refused_or_of_another_mode_is_said_plainly(shop: Shop, tm
     live = Shop(base, tmp_path / "state", ledger_url=url, reconcile_key="rk_" + "live_" + "0" * 8)
     with pytest.raises(SettingsError, match="another mode"):
         live.app.reconcile()
+    live.app.ledger.close()
     assert shop.rows(reconciliation) == []
     assert shop.rows(attempt) == []

@@ -8,7 +8,24 @@ import pytest
 
 from tests.postgres import database
 from tests.reconcile.shop import Shop
+from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.sandbox.process import SandboxProcess
+
+
+@pytest.fixture(autouse=True)
+def _every_ledger_is_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tests here make a second and a third application on the same ledger; each ends with its test."""
+    opened: list[Ledger] = []
+    by_url = Ledger.open
+
+    def remembered(url: str) -> Ledger:
+        opened.append(by_url(url))
+        return opened[-1]
+
+    monkeypatch.setattr(Ledger, "open", remembered)
+    yield
+    for ledger in opened:
+        ledger.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -253,6 +253,13 @@ def test_an_unknown_object_is_named(reader: BulkReader, tmp_path: Path) -> None:
         ingest(reader, Lake(tmp_path), objects=["payments"], now=NOW)
 
 
+def test_a_file_where_the_folder_should_be_is_said_plainly(tmp_path: Path) -> None:
+    place = tmp_path / "lake"
+    place.write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        Lake(place)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_said_plainly(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)

@@ -37,6 +37,13 @@ def test_an_attempt_prepared_before_is_not_called_after(untouched: Ledger) -> No
         assert "card may not be tried again" in (said or "")
 
 
+def test_what_forbids_a_card_is_never_taken_back(untouched: Ledger) -> None:
+    with undone(untouched) as connection:
+        add_attempt(connection, "past", NOW, "declined", forbids_card=True)
+        change = attempt.update().where(attempt.c.id == "past:1").values(forbids_card=False)
+        assert "frozen" in (refusal(lambda: connection.execute(change)) or "")
+
+
 @pytest.mark.parametrize(("outcome", "forbids"), [
     (Outcome("declined", "d", decline_code="lost_card"), True),
     (Outcome("declined", "d", decline_code="stolen_card"), True),

@@ -85,6 +85,7 @@ def rules(dialect: str) -> list[Rule]:
         " OR NEW.amount_minor <> OLD.amount_minor OR NEW.currency <> OLD.currency"
         " OR coalesce(NEW.card_fingerprint, '') <> coalesce(OLD.card_fingerprint, '')"
         " OR coalesce(NEW.customer_id, '') <> coalesce(OLD.customer_id, '')"
+        " OR (OLD.forbids_card AND NOT NEW.forbids_card)"
     )
     # What a restored ledger has lost is written down as it ended; no such row can ever be called.
     regained = "coalesce(NEW.answer, '') = 'restored' AND NEW.settled_at IS NOT NULL"

@@ -14,3 +14,4 @@ def test_dagster_accepts_its_home(tmp_path: Path) -> None:
         assert instance.run_monitoring_enabled
         assert instance.run_retries_max_retries == 0
         assert not instance.telemetry_enabled
+        assert not instance.nux_enabled

@@ -14,6 +14,8 @@ from tinko_pipelines.settings import Settings
 DAGSTER_YAML = """\
 telemetry:
   enabled: false
+nux:
+  enabled: false
 run_monitoring:
   enabled: true
   poll_interval_seconds: 30

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import make_url, select
 from sqlalchemy.exc import IntegrityError
 
@@ -16,8 +18,10 @@ from tests.reconcile.shop import Shop
 from tinko_pipelines.app import App
 from tinko_pipelines.errors import InputError, StoreError
 from tinko_pipelines.ledger import backup as backups
-from tinko_pipelines.ledger.schema import attempt, control, message, recovery_case
+from tinko_pipelines.ledger import caps, ids
+from tinko_pipelines.ledger.schema import attempt, control, message, network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.reconcile.catch_up import GAP, numbers
 from tinko_pipelines.retry.enrol import enrol
 from tinko_pipelines.retry.policy import Policy
 
@@ -178,6 +182,73 @@ def test_a_call_that_was_only_prepared_in_the_backup(shop: Shop, tmp_path: Path)
     assert shop.app.reconcile().agreed
     assert [(row["state"], row["answer"]) for row in shop.rows(attempt)] == [("succeeded", "restored")]
     assert states(shop) == {debt: "recovered"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_regained_refusal_still_forbids_its_card(shop: Shop, tmp_path: Path, kind: str) -> None:
+    later = int(shop.stripe.now().timestamp()) + 43_200
+    shop.stripe.fixture(kind, codes=[[0, "insufficient_funds"], [later, "lost_card"]])
+    shop.app.ingest_changes()
+    shop.app.plan()
+    kept = tmp_path / "kept.backup"
+    shop.app.backup_ledger(kept)
+    shop.retry()
+    (before,) = shop.rows(attempt)
+    assert before["forbids_card"]
+    put_back(shop, kept)
+    shop.later()
+    assert shop.app.reconcile().agreed
+    (regained,) = shop.rows(attempt)
+    carried = ("id", "n", "state", "forbids_card", "decline_code", "card_fingerprint", "card_brand")
+    assert [regained[name] for name in carried] == [before[name] for name in carried]
+    (case,) = shop.rows(recovery_case)
+    assert (case["max_attempts"], case["due_at"]) == (1, case["plan_ends_at"])
+    assert [row["ours"] for row in shop.rows(network_attempt) if row["charge_id"] == before["charge_id"]] == [
+        True
+    ]
+    with shop.app.ledger.write() as connection:
+        refusal = caps.reached(connection, case, shop.stripe.now())
+    assert refusal is not None
+    assert refusal.rule == "card_forbidden"
+
+
+def test_attempts_are_regained_whatever_their_number(shop: Shop, tmp_path: Path) -> None:
+    shop.owe("failed_intent", passes=False)
+    kept = tmp_path / "kept.backup"
+    shop.app.backup_ledger(kept)
+    shop.retry()
+    shop.lie("UPDATE attempt SET n = 640")
+    shop.retry()
+    assert max(row["n"] for row in shop.rows(attempt)) == 641
+    put_back(shop, kept)
+    shop.later()
+    found = shop.app.reconcile()
+    assert (found.agreed, found.recorded) == (True, 2)
+    assert sorted(row["n"] for row in shop.rows(attempt)) == [1, 641]
+
+
+def test_an_attempt_that_cannot_be_regained_is_said(shop: Shop, tmp_path: Path) -> None:
+    debt = shop.owe("failed_intent", passes=False)
+    kept = tmp_path / "kept.backup"
+    shop.app.backup_ledger(kept)
+    (case,) = shop.rows(recovery_case)
+    named = {"tinko_case": case["id"], "tinko_attempt": ids.attempt_id(case["id"], 9_000)}
+    shop.stripe.fixture("amend", object="payment_intents", id=debt, fields={"metadata": named})
+    shop.later()
+    put_back(shop, kept)
+    shop.later()
+    assert not shop.app.reconcile().agreed
+    assert shop.kinds() == ["attempt_missing"]
+
+
+@given(st.sets(st.integers(1, 5_000), min_size=1, max_size=8), st.integers(0, 5_000))
+def test_numbers_are_found_as_far_as_a_gap_allows(wanted: set[int], known: int) -> None:
+    found = numbers("case", {ids.attempt_id("case", n) for n in wanted}, known)
+    reach = known
+    for n in sorted(wanted):
+        if n <= reach + GAP:
+            reach = max(reach, n)
+    assert set(found.values()) == {n for n in wanted if n <= reach}
 
 
 def test_a_mail_that_may_have_been_sent_is_not_sent_again(shop: Shop, tmp_path: Path) -> None:

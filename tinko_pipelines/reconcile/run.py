@@ -116,13 +116,16 @@ def _strays(side: LedgerSide, shown: Shown, forgiven: datetime | None, now: date
     charges = {charge.names: charge for charge in shown.strays if charge.names is not None}
     tags = {name: tag for name, tag in shown.tags.items() if name not in charges}
     known = side.attempts_known([*charges, *tags])
+    ours = side.cases_of(tag.case_id for tag in tags.values() if tag.case_id is not None)
     before = now - GRACE
     findings = []
     for name, charge in charges.items():
         if name not in known and _counts(charge.created_at, forgiven, before):
             findings.append(_missing(name, charge.case_tag, charge))
     for name, tag in tags.items():
-        if name not in known and _counts(tag.created_at, forgiven, before):
+        # With the whole case an attempt may be lost; one of a case that is there would have been regained.
+        excused = None if tag.case_id in ours else forgiven
+        if name not in known and _counts(tag.created_at, excused, before):
             findings.append(_missing(name, tag.case_id, None))
     return findings
 

@@ -11,6 +11,11 @@ from tinko_pipelines.errors import ChecksFailedError, InputError
 
 ledger = typer.Typer(no_args_is_help=True, help="Back up and restore the ledger.")
 
+MAILS = (
+    "Nothing outside a ledger knows what it has mailed. What it may have sent since is dropped, not sent again; a debt"
+    " that is taken up anew gets only those of its mails that had not fallen due by now."
+)
+
 
 @ledger.command()
 def backup(
@@ -33,8 +38,22 @@ def restore(
     """Put a backup in place of the ledger; nothing is charged or mailed until it is reconciled and resumed."""
     app = application()
     with err.status("Restoring the ledger"):
-        app.restore_ledger(path, replace=replace)
-    show({"restored": path, "paused": True, "next": "tinko reconcile, then tinko resume"}, as_json)
+        dropped = app.restore_ledger(path, replace=replace)
+    show({"restored": path, **_held(dropped), "next": "tinko reconcile, then tinko resume"}, as_json)
+
+
+@ledger.command()
+def lost(as_json: AsJson = False) -> None:
+    """Say that the ledger before this one is lost; nothing is charged or mailed until all is reconciled and resumed."""
+    app = application()
+    with err.status("Holding everything"):
+        dropped = app.follow_lost_ledger()
+    following = "tinko ingest --changes, tinko plan, tinko reconcile, then tinko resume"
+    show({**_held(dropped), "next": following}, as_json)
+
+
+def _held(dropped: int) -> dict[str, object]:
+    return {"paused": True, "mails_dropped": dropped, "mails": MAILS}
 
 
 def reconcile(
@@ -52,6 +71,11 @@ def reconcile(
         for finding in found.findings:
             typer.echo(f"{'FAIL' if finding.money else 'note'}  {finding.kind}: {finding.detail}")
         show({"from": found.read_from, "until": found.read_until, **found.counts()}, as_json)
+    if app.restored():
+        err.print(
+            "the ledger was restored and is still held: `tinko ingest --changes` and `tinko plan` if it has no cases yet,"
+            " then `tinko reconcile` until it agrees"
+        )
     if not found.agreed:
         raise ChecksFailedError(
             f"ledger and Stripe disagree about money in {found.disagreements} matters, so charging is stopped:"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from tinko_pipelines.checks import InvariantResult
     from tinko_pipelines.lake.ingest import IngestResult, Progress
+    from tinko_pipelines.ledger.control import Pause
     from tinko_pipelines.outreach.send import SendResult
     from tinko_pipelines.reconcile import Reconciled
     from tinko_pipelines.reports.dbt_runner import BuildResult
@@ -200,6 +201,12 @@ class App(Parts):
 
         mark, account = self.settings.ledger_mark, self.settings.stripe_account
         return restored.take_over(self.ledger, mark, account, reason, self.clock.now(), lost=lost)
+
+    def pauses(self) -> list[Pause]:
+        """Every scope in which charging or mailing is stopped now."""
+        from tinko_pipelines.ledger.control import pauses
+
+        return pauses(self.ledger, self.clock.now())
 
     def restored(self) -> bool:
         """Whether the ledger was restored, or follows a lost one, and is not reconciled since."""

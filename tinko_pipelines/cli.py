@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 from tinko_pipelines import cli_desk, cli_ledger
-from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, where
+from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, show_work, told
 from tinko_pipelines.errors import ChecksFailedError, InputError, TinkoError
+from tinko_pipelines.redact import shown
 from tinko_pipelines.settings import load_settings
 from tinko_pipelines.terminal import counting, show_demo, show_rows
 
@@ -159,7 +160,12 @@ def doctor(as_json: AsJson = False) -> None:
 
     app = application()
     with err.status("Looking at key, rights, ledger and mail"):
-        findings = diagnose(app.settings, gateway_factory=lambda: app.gateway)
+        findings = diagnose(
+            app.settings,
+            gateway_factory=lambda: app.gateway,
+            now=app.clock.now,
+            environment=os.environ,
+        )
     failed = sum(finding.ok is False for finding in findings)
     if as_json:
         show({"ok": failed == 0, "findings": findings}, as_json)
@@ -196,7 +202,7 @@ def drain(as_json: AsJson = False) -> None:
     app = application()
     with err.status("Retrying what is due"):
         result = app.drain(owner=f"cli:{os.getpid()}", boundary=killer_from(os.environ.get("TINKO_KILL_AT")))
-    show({"dry_run": not app.settings.charges_for_real, **result.counts()}, as_json)
+    show_work(app, result.counts(), dry_run=not app.settings.charges_for_real, as_json=as_json)
 
 
 @cli.command()
@@ -227,7 +233,7 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 
 def _switch(enabled: bool, account: str | None, reason: str, as_json: bool, anyway: bool = False) -> None:
-    from tinko_pipelines.ledger.control import accounts, paused
+    from tinko_pipelines.ledger.control import accounts
     from tinko_pipelines.ledger.control import pause as pause_all
 
     app = application()
@@ -242,9 +248,9 @@ def _switch(enabled: bool, account: str | None, reason: str, as_json: bool, anyw
     else:
         pause_all(app.ledger, scope=scope, reason=reason, by=by, at=app.clock.now())
     switched = {"charging_enabled": enabled, "mailing_enabled": enabled}
-    left = [name for name in paused(app.ledger, app.clock.now()) if name != scope]
+    left = [pause.scope for pause in app.pauses() if pause.scope != scope]
     still = {"still_paused": left} if left else {}
-    ledger = where(app.settings.ledger)
+    ledger = shown(app.settings.ledger)
     show({"scope": scope, **switched, "reason": reason, **still, "ledger": ledger}, as_json)
 
 
@@ -275,7 +281,7 @@ def main() -> None:
     try:
         cli()
     except TinkoError as error:
-        err.print(f"tinko: {error}", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"tinko: {told(error)}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)

@@ -126,6 +126,15 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, environment: dict[str, str], 
     assert "pw" not in done.stderr.replace("pw_", "")
 
 
+@pytest.mark.parametrize("command", ["plan", "report"])
+def test_an_empty_lake_is_said_to_be_empty(tmp_path: Path, command: str) -> None:
+    done = tinko(tmp_path, command)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "nothing was ingested" in done.stderr
+    assert "run `tinko ingest --changes` first" in done.stderr
+    assert not (tmp_path / "recovery.duckdb").exists()
+
+
 def test_doctor_says_what_is_missing(tmp_path: Path) -> None:
     done = tinko(tmp_path, "doctor", "--json")
     assert done.returncode == 1, done.stderr

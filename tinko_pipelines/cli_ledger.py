@@ -1,4 +1,4 @@
-"""Commands about the ledger as a whole: does it agree with Stripe, and what is in dispute."""
+"""Commands about the ledger as a whole: does it agree with Stripe, what is in dispute, may it charge at all."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, show
 from tinko_pipelines.errors import ChecksFailedError, InputError
+from tinko_pipelines.redact import shown
 
 ledger = typer.Typer(no_args_is_help=True, help="Back up and restore the ledger.")
 
@@ -108,3 +109,40 @@ def anomalies(
         if row["proposal"]:
             typer.echo(f"   proposal: {row['proposal']}")
     typer.echo(f"{len(found)} open")
+
+
+def _switch(enabled: bool, account: str | None, reason: str, as_json: bool, anyway: bool = False) -> None:
+    from tinko_pipelines.ledger.control import accounts
+    from tinko_pipelines.ledger.control import pause as pause_all
+
+    app = application()
+    needs_ledger(app)
+    known = {app.settings.stripe_account, *accounts(app.ledger)}
+    if account is not None and account not in known:
+        raise InputError(f"there is no account {account!r}; known are {', '.join(sorted(known))}")
+    scope = account or "global"
+    by = f"cli:{os.environ.get('USER', 'unknown')}"
+    if enabled:
+        app.resume(account, reason=reason, by=by, anyway=anyway)
+    else:
+        pause_all(app.ledger, scope=scope, reason=reason, by=by, at=app.clock.now())
+    switched = {"charging_enabled": enabled, "mailing_enabled": enabled}
+    left = [pause.scope for pause in app.pauses() if pause.scope != scope]
+    still = {"still_paused": left} if left else {}
+    ledger = shown(app.settings.ledger)
+    show({"scope": scope, **switched, "reason": reason, **still, "ledger": ledger}, as_json)
+
+
+def pause(reason: str = "paused by hand", account: str | None = None, as_json: AsJson = False) -> None:
+    """Stop all charging and mailing at once, for all accounts or one."""
+    _switch(False, account, reason, as_json)
+
+
+def resume(
+    reason: str = "resumed by hand",
+    account: str | None = None,
+    anyway: Annotated[bool, typer.Option(help="Even while ledger and Stripe disagree.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Allow charging and mailing again."""
+    _switch(True, account, reason, as_json, anyway)

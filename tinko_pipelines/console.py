@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from tinko_pipelines.app import App
 from tinko_pipelines.errors import InputError
@@ -46,7 +46,7 @@ def show(value: Any, as_json: bool) -> None:
     if as_json or not isinstance(found, dict):
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
-    table = Table(show_header=False, box=None)
+    table = Table(Column(), Column(overflow="fold"), show_header=False, box=None)
     for key, item in found.items():
         table.add_row(
             key, json.dumps(item, ensure_ascii=False) if isinstance(item, dict | list) else str(item)

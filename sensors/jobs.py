@@ -1,5 +1,6 @@
 """The jobs. Charging and mailing take no configuration: what to do is in the ledger, never in a run."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dagster import (
@@ -23,6 +24,7 @@ from assets.recovery import (
     verdicts,
 )
 from resources import TinkoResource
+from tinko_pipelines.ledger.control import Pause
 
 NO_RETRY_TAGS = {"dagster/max_retries": "0"}
 """A run that charges or mails is never repeated by Dagster; the ledger knows what is left to do."""
@@ -66,18 +68,26 @@ reconcile_job = define_asset_job(
 )
 
 
+def _told(counts: Mapping[str, int], pauses: Sequence[Pause]) -> dict[str, MetadataValue]:
+    """What a run did, and what keeps it from doing more."""
+    paused = {"paused": MetadataValue.md("\n".join(f"- {pause}" for pause in pauses))} if pauses else {}
+    return {"result": MetadataValue.json(dict(counts)), **paused}
+
+
 @op(description="Webhook inbox, unsettled attempts, then every retry that is due.")
 def drain_retries(context: OpExecutionContext, tinko: TinkoResource) -> None:
     """Charge what the ledger says is due; ends itself."""
-    result = tinko.app().drain(owner=f"run:{context.run_id}")
-    context.add_output_metadata({"result": MetadataValue.json(result.counts())})
+    app = tinko.app()
+    result = app.drain(owner=f"run:{context.run_id}")
+    context.add_output_metadata(_told(result.counts(), app.pauses()))
 
 
 @op(description="Every recovery mail that is due, each at most once.")
 def send_messages(context: OpExecutionContext, tinko: TinkoResource) -> None:
     """Mail what the ledger says is due; ends itself."""
-    result = tinko.app().send_mail(owner=f"run:{context.run_id}")
-    context.add_output_metadata({"result": MetadataValue.json(result.counts())})
+    app = tinko.app()
+    result = app.send_mail(owner=f"run:{context.run_id}")
+    context.add_output_metadata(_told(result.counts(), app.pauses()))
 
 
 @job(

@@ -1,6 +1,8 @@
 """The schedules: the steady beat, and the net below the sensors."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from dagster import (
     DagsterInstance,
@@ -49,65 +51,60 @@ def longest_run_seconds() -> float:
     return settings.drain_seconds + settings.drain_lease_seconds
 
 
-@schedule(
-    job=retry_job,
-    cron_schedule="7,22,37,52 * * * *",
-    default_status=RUNNING,
-    description="The net below the retry sensor.",
+def beat(
+    name: str,
+    job: Any,
+    cron: str,
+    busy: str,
+    description: str,
+    within_seconds: Callable[[], float] | None = None,
+) -> ScheduleDefinition:
+    """Start `job` at each beat, unless no key is set or a run of it is still at it (then it is said to be `busy`)."""
+
+    @schedule(name=name, job=job, cron_schedule=cron, default_status=RUNNING, description=description)
+    def look(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+        if reason := no_key_reason():
+            return SkipReason(reason)
+        if still_at_it(context.instance, job.name, within_seconds() if within_seconds else None):
+            return SkipReason(busy)
+        return RunRequest()
+
+    return look
+
+
+retry_net = beat(
+    "retry_net",
+    retry_job,
+    "7,22,37,52 * * * *",
+    "a drain is still at it",
+    "The net below the retry sensor.",
+    longest_run_seconds,
 )
-def retry_net(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
-    """Start a drain even if no sensor did."""
-    if reason := no_key_reason():
-        return SkipReason(reason)
-    if still_at_it(context.instance, retry_job.name, longest_run_seconds()):
-        return SkipReason("a drain is still at it")
-    return RunRequest()
 
-
-@schedule(
-    job=email_job,
-    cron_schedule="11,26,41,56 * * * *",
-    default_status=RUNNING,
-    description="The net below the mail sensor.",
+email_net = beat(
+    "email_net",
+    email_job,
+    "11,26,41,56 * * * *",
+    "a mail run is still at it",
+    "The net below the mail sensor.",
+    longest_run_seconds,
 )
-def email_net(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
-    """Start a mail run even if no sensor did."""
-    if reason := no_key_reason():
-        return SkipReason(reason)
-    if still_at_it(context.instance, email_job.name, longest_run_seconds()):
-        return SkipReason("a mail run is still at it")
-    return RunRequest()
 
-
-@schedule(
-    job=recovery_job,
-    cron_schedule="*/15 * * * *",
-    default_status=RUNNING,
-    description="Every quarter of an hour: what changed at Stripe, which payments failed, what to do.",
+refresh = beat(
+    "refresh",
+    recovery_job,
+    "*/15 * * * *",
+    "the last refresh is still at it",
+    "Every quarter of an hour: what changed at Stripe, which payments failed, what to do.",
 )
-def refresh(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
-    """Bring lake and cases up to date, one run at a time."""
-    if reason := no_key_reason():
-        return SkipReason(reason)
-    if still_at_it(context.instance, recovery_job.name):
-        return SkipReason("the last refresh is still at it")
-    return RunRequest()
 
-
-@schedule(
-    job=reconcile_job,
-    cron_schedule="19 * * * *",
-    default_status=RUNNING,
-    description="Every hour: does the ledger agree with Stripe.",
+reconcile_hourly = beat(
+    "reconcile_hourly",
+    reconcile_job,
+    "19 * * * *",
+    "the last reconciliation is still at it",
+    "Every hour: does the ledger agree with Stripe.",
 )
-def reconcile_hourly(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
-    """Compare, one run at a time."""
-    if reason := no_key_reason():
-        return SkipReason(reason)
-    if still_at_it(context.instance, reconcile_job.name):
-        return SkipReason("the last reconciliation is still at it")
-    return RunRequest()
-
 
 nightly_report = ScheduleDefinition(
     name="nightly_report",

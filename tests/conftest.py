@@ -1,12 +1,12 @@
 """One ledger of each kind."""
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.postgres import database, postgres_server
+from tests.ledgers import KINDS, empty_ledger
+from tests.postgres import postgres_server
 from tinko_pipelines.ledger.store import Ledger
 
 
@@ -16,16 +16,7 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=KINDS)
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    if request.param == "sqlite":
-        opened = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
-        opened.migrate()
-        yield opened
-        opened.close()
-        return
-    with database(request.getfixturevalue("postgres_url"), f"t{uuid.uuid4().hex}") as url:
-        opened = Ledger.open(url)
-        opened.migrate()
-        yield opened
-        opened.close()
+    with empty_ledger(request, tmp_path) as made:
+        yield made

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,13 @@ def test_it_recovers_something_and_charges_nobody_twice(first: tuple[Path, dict[
     assert len(list((state / "outbox").rglob("*.eml"))) == found["messages"]
 
 
+def test_it_says_what_its_rates_are_over(first: tuple[Path, dict[str, Any]]) -> None:
+    state, found = first
+    done = tinko(state, "query", "SELECT count(*) FROM recovery_debts WHERE case_id IS NULL", "--json")
+    assert json.loads(done.stdout)["rows"] == [[found["never_taken_up_count"]]]
+    assert 0 < found["never_taken_up_count"] < found["failed_count"]
+
+
 def test_the_same_seed_gives_the_same_numbers(first: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     again = demo(tmp_path / "second")
     assert {name: again[name] for name in NUMBERS} == {name: first[1][name] for name in NUMBERS}
@@ -67,6 +75,13 @@ def test_run_again_it_goes_on(first: tuple[Path, dict[str, Any]]) -> None:
     state, before = first
     done = tinko(state, "query", "SELECT count(*) AS n FROM recovery_debts", "--json")
     assert json.loads(done.stdout)["rows"] == [[before["failed_count"]]]
+    done = tinko(state, "demo", "--charges", "900", "--days", "6", "--seed", "12")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "goes on as it began, with --charges 500 --seed 11; --charges 900 --seed 12 is ignored" in done.stderr
+    )
+    taken = rf"{before['never_taken_up_count']:,} of them were never taken up"
+    assert re.search(taken, " ".join(done.stdout.split())), done.stdout
     after = demo(state)
     assert after["failed_count"] >= before["failed_count"]
     assert after["attempts"] >= before["attempts"]

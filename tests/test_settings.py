@@ -37,6 +37,15 @@ def test_a_live_key_needs_leave() -> None:
     load_settings(stripe_secret_key=LIVE, allow_live=True).guard()
 
 
+@pytest.mark.parametrize("key", ["sk_org_live_1", "sk_prod_1", "pk_live_1", "anything"])
+def test_a_key_that_is_no_test_key_is_never_taken_for_one(key: str) -> None:
+    settings = load_settings(stripe_secret_key=key)
+    assert settings.livemode
+    with pytest.raises(SettingsError, match="TINKO_ALLOW_LIVE") as found:
+        settings.guard()
+    assert key not in str(found.value)
+
+
 def test_a_live_key_never_goes_to_a_stand_in() -> None:
     with pytest.raises(SettingsError, match="never sent"):
         load_settings(stripe_secret_key=LIVE, allow_live=True, stripe_api_base=LOCAL).guard()

@@ -6,30 +6,24 @@ starts the program hands it a `Settings`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import cached_property
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinko_pipelines.clock import Clock, FixedClock, SystemClock
-from tinko_pipelines.errors import InputError, SettingsError, StoreError
-from tinko_pipelines.settings import Settings
+from tinko_pipelines.errors import SettingsError
+from tinko_pipelines.guard import guard
+from tinko_pipelines.parts import Parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tinko_pipelines.checks import InvariantResult
-    from tinko_pipelines.gateway.bulk import BulkReader
-    from tinko_pipelines.gateway.port import Gateway
     from tinko_pipelines.lake.ingest import IngestResult, Progress
-    from tinko_pipelines.lake.store import Lake
-    from tinko_pipelines.ledger.budget import RequestBudget
-    from tinko_pipelines.ledger.store import Ledger
-    from tinko_pipelines.model.text import TextModel
-    from tinko_pipelines.outreach.send import SendResult, SentMail
+    from tinko_pipelines.ledger.control import Pause
+    from tinko_pipelines.outreach.send import SendResult
     from tinko_pipelines.reconcile import Reconciled
     from tinko_pipelines.reports.dbt_runner import BuildResult
     from tinko_pipelines.reports.query import QueryResult
@@ -39,93 +33,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class App:
-    """Everything built from one `Settings`; parts are made when first needed and shared by the process."""
-
-    settings: Settings
-
-    @cached_property
-    def clock(self) -> Clock:
-        """Business time: the machine's, the running sandbox's, or that at which a stopped sandbox stands."""
-        if self.settings.clock == "sandbox":
-            from tinko_pipelines.sandbox.client import SandboxClock
-
-            return SandboxClock(self.settings.stripe_api_base)
-        stands_at = self.settings.sandbox_stands_at
-        return SystemClock() if stands_at is None else FixedClock(stands_at)
-
-    def _budget(self, *, reading: bool) -> RequestBudget:
-        """Our own ceiling on requests to Stripe, shared by all readers and writers through the ledger."""
-        from tinko_pipelines.ledger.budget import RequestBudget
-
-        return RequestBudget(
-            self.ledger,
-            self.settings.stripe_account,
-            self.settings.stripe_requests_per_second,
-            reading=reading,
-        )
-
-    def _guard(self) -> None:
-        """Refuse a key that is unsafe, and a state folder that holds what came from elsewhere."""
-        self.settings.guard()
-        source = "stand-in" if self.settings.is_loopback else "stripe"
-        marker = self.settings.state / "source"
-        if not marker.exists():
-            self.settings.state.mkdir(parents=True, exist_ok=True)
-            marker.write_text(source)
-        found = marker.read_text().strip()
-        if found != source:
-            raise SettingsError(
-                f"{self.settings.state} holds what came from {'a stand-in for Stripe on this machine' if found == 'stand-in' else 'Stripe'}:"
-                " set TINKO_STATE to another folder"
-            )
-
-    @cached_property
-    def gateway(self) -> Gateway:
-        """The writing side of Stripe: single objects, our keys, no retries of its own."""
-        from tinko_pipelines.gateway.stripe_gateway import StripeGateway
-
-        self._guard()
-        return StripeGateway(
-            self.settings.key,
-            self.settings.stripe_api_base,
-            self.settings.stripe_account,
-            rate=self._budget(reading=False),
-        )
-
-    @contextmanager
-    def reader(self, key: str | None = None) -> Iterator[BulkReader]:
-        """The reading side of Stripe: whole pages, with the usual key or another."""
-        from tinko_pipelines.gateway.bulk import BulkReader
-
-        self._guard()
-        reader = BulkReader(
-            key or self.settings.key,
-            self.settings.stripe_api_base,
-            self.settings.stripe_account,
-            rate=self._budget(reading=True),
-        )
-        try:
-            yield reader
-        finally:
-            reader.close()
-
-    @cached_property
-    def lake(self) -> Lake:
-        """What Stripe shows, on our side."""
-        from tinko_pipelines.lake.store import Lake
-
-        return Lake(self.settings.lake_dir)
-
-    @cached_property
-    def ledger(self) -> Ledger:
-        """The truth about money and mail, migrated to the schema of this version."""
-        from tinko_pipelines.ledger.store import Ledger
-
-        self.settings.state.mkdir(parents=True, exist_ok=True)
-        ledger = Ledger.open(self.settings.ledger)
-        ledger.migrate()
-        return ledger
+class App(Parts):
+    """Every use case over the same parts."""
 
     def ingest(
         self,
@@ -136,26 +45,19 @@ class App:
         progress: Progress | None = None,
     ) -> dict[str, IngestResult]:
         """Read objects created in `[since, until)`, all objects since the configured number of days by default."""
-        from tinko_pipelines.lake.changes import mark_first_read
-        from tinko_pipelines.lake.ingest import ingest
-        from tinko_pipelines.lake.schemas import OBJECTS
+        from tinko_pipelines.lake.changes import ingest_window
 
-        now = self.clock.now()
-        whole = now - timedelta(days=self.settings.ingest_since_days)
-        start = since or whole
         with self.reader() as reader:
-            results = ingest(
+            return ingest_window(
                 reader,
                 self.lake,
-                objects=objects or OBJECTS,
-                since=start,
+                objects,
+                since=since,
                 until=until,
-                now=now,
+                now=self.clock.now(),
+                since_days=self.settings.ingest_since_days,
                 progress=progress,
             )
-        if set(results) == set(OBJECTS) and start <= whole and (until is None or until >= now):
-            mark_first_read(self.lake, self.settings.stripe_account, self.settings.livemode, now)
-        return results
 
     def ingest_changes(self, *, progress: Progress | None = None) -> dict[str, IngestResult]:
         """Bring the lake up to date: what was created or changed since the last look."""
@@ -174,15 +76,10 @@ class App:
         """Find the debts whose first charge failed and keep them as a derived table."""
         from tinko_pipelines.lake.debts import failed_payments
 
+        self.lake.refuse_if_empty()
         table = failed_payments(self.lake, self.clock.now())
         self.lake.write_derived("failed_payments", table)
         return table
-
-    def text_model(self) -> TextModel | None:
-        """The model in use for texts no rule knows, or None before the first training."""
-        from tinko_pipelines.model.text import load_text_model
-
-        return load_text_model(self.settings.model_dir)
 
     def train(self) -> dict[str, Any]:
         """Train the text model on the shipped phrases, store it with its card, return the card."""
@@ -207,16 +104,19 @@ class App:
 
     def enrol(self) -> EnrolResult:
         """Open, replan and close cases by the verdicts, after noting every card attempt Stripe has seen."""
+        from tinko_pipelines.lake.traces import attempts_named
+        from tinko_pipelines.ledger import restored
         from tinko_pipelines.ledger.mirror import mirror_charges
         from tinko_pipelines.retry.enrol import enrol
         from tinko_pipelines.retry.policy import Policy
 
         verdicts = self.lake.read_derived("verdicts", "tinko plan")
         mirror_charges(self.ledger, self.lake.table("charges"))
-        policy = Policy.from_settings(self.settings)
-        if self.settings.charges_for_real or self.settings.mails_for_real:
-            self._hold_another_ledger()  # Before it fills with cases that were opened, and written about, before.
-        return enrol(self.ledger, verdicts, now=self.clock.now(), policy=policy)
+        now, account = self.clock.now(), self.settings.stripe_account
+        # Before it fills with cases that were opened, and written about, before.
+        restored.hold_another(self.ledger, self.settings.ledger_mark, account, now)
+        restored.hold_successor(self.ledger, lambda: attempts_named(self.lake, account), account, now)
+        return enrol(self.ledger, verdicts, now=now, policy=Policy.from_settings(self.settings))
 
     def plan(self) -> EnrolResult:
         """From the lake to planned cases: find failed payments, classify them, enrol them."""
@@ -226,15 +126,12 @@ class App:
 
     def due(self) -> DueSummary:
         """What is due now; cheap enough for a sensor's tick."""
-        from tinko_pipelines.ledger import restored
-        from tinko_pipelines.retry.due import DueSummary, anything_due
+        from tinko_pipelines.retry.due import anything_due
 
         try:
             livemode = self.settings.livemode
         except SettingsError:
             livemode = None
-        if restored.pending(self.ledger, self.settings.stripe_account):
-            return DueSummary(0, 0, 0, 0)
         return anything_due(self.ledger, self.clock.now(), self.settings.stripe_account, livemode)
 
     def drain(
@@ -262,33 +159,13 @@ class App:
                 limits=Limits.from_settings(self.settings),
             )
 
-    @contextmanager
-    def _same_ledger(self, for_real: bool) -> Iterator[None]:
-        """Charge and mail nothing from a ledger that is another, or older, than the one last seen here."""
+    def _same_ledger(self, for_real: bool) -> AbstractContextManager[None]:
         from tinko_pipelines.ledger import restored
 
-        account, mark = self.settings.stripe_account, self.settings.ledger_mark
         if not for_real:
-            yield
-            return
-        self._hold_another_ledger()
-        if restored.pending(self.ledger, account):
-            raise StoreError(
-                "the ledger was restored or replaced, so nothing is charged or mailed:"
-                " `tinko reconcile` until it agrees, then `tinko resume`"
-            )
-        try:
-            yield
-        finally:
-            restored.remember(self.ledger, mark, account)
-
-    def _hold_another_ledger(self) -> None:
-        from tinko_pipelines.ledger import restored
-
-        account, mark = self.settings.stripe_account, self.settings.ledger_mark
-        if (why := restored.strange(self.ledger, mark)) is not None:
-            restored.hold(self.ledger, account, why, self.clock.now())
-            restored.remember(self.ledger, mark, account)
+            return nullcontext()
+        mark, account = self.settings.ledger_mark, self.settings.stripe_account
+        return restored.same_ledger(self.ledger, mark, account, self.clock)
 
     def reconcile(self, *, whole: bool | None = None) -> Reconciled:
         """Hold the ledger against Stripe: since the last time, and the whole window once a day or when asked."""
@@ -303,38 +180,51 @@ class App:
 
         return backup(self.ledger, path.expanduser().absolute())
 
-    def restore_ledger(self, path: Path, *, replace: bool = False) -> None:
-        """Put a backup in place of the ledger; all charging and mailing waits until it is reconciled and resumed."""
-        from tinko_pipelines.ledger import restored
+    def restore_ledger(self, path: Path, *, replace: bool = False) -> int:
+        """Put a backup in place of the ledger; all charging and mailing waits until it is reconciled and resumed.
+
+        The number of mails that were dropped since they may have been sent.
+        """
         from tinko_pipelines.ledger.backup import restore
 
-        self._guard()
+        guard(self.settings)
         self.settings.state.mkdir(parents=True, exist_ok=True)
         restore(self.settings.ledger, path.expanduser().absolute(), replace=replace)
-        account, now = self.settings.stripe_account, self.clock.now()
-        restored.hold(self.ledger, account, f"restored from {path.name}", now)
-        restored.remember(self.ledger, self.settings.ledger_mark, account)
+        return self._take_over(f"restored from {path.name}", lost=False)
+
+    def follow_lost_ledger(self) -> int:
+        """Take this ledger for the successor of one that is lost, and hold everything; mails that were dropped."""
+        return self._take_over("an older ledger is lost", lost=True)
+
+    def _take_over(self, reason: str, *, lost: bool) -> int:
+        from tinko_pipelines.ledger import restored
+
+        mark, account = self.settings.ledger_mark, self.settings.stripe_account
+        return restored.take_over(self.ledger, mark, account, reason, self.clock.now(), lost=lost)
+
+    def pauses(self) -> list[Pause]:
+        """Every scope in which charging or mailing is stopped now."""
+        from tinko_pipelines.ledger.control import pauses
+
+        return pauses(self.ledger, self.clock.now())
+
+    def restored(self) -> bool:
+        """Whether the ledger was restored, or follows a lost one, and is not reconciled since."""
+        from tinko_pipelines.ledger import restored
+
+        return restored.pending(self.ledger, self.settings.stripe_account)
 
     def resume(self, account: str | None, *, reason: str, by: str, anyway: bool = False) -> None:
         """Allow charging and mailing again; refused while ledger and Stripe disagree, unless `anyway`."""
-        from tinko_pipelines.ledger import control, restored
+        from tinko_pipelines.ledger import restored
 
-        against = restored.objections(self.ledger, account)
-        if against and not anyway:
-            raise InputError(
-                f"{'; '.join(against)}: run `tinko reconcile` and see to `tinko anomalies`, or resume --anyway"
-            )
-        for name in restored.any_pending(self.ledger):
-            if account in (None, name):
-                restored.done(self.ledger, name)
-        control.resume(self.ledger, account or control.GLOBAL, reason, by, self.clock.now())
+        restored.resume(self.ledger, account, reason, by, self.clock.now(), anyway=anyway)
 
     def disputes(self) -> list[dict[str, Any]]:
         """What ledger and Stripe disagree about in money, open still."""
-        from tinko_pipelines.ledger.anomalies import still_open
-        from tinko_pipelines.reconcile import MONEY
+        from tinko_pipelines.reconcile import disputes
 
-        return [row for row in still_open(self.ledger) if row["kind"] in MONEY]
+        return disputes(self.ledger)
 
     def send_mail(self, *, owner: str, max_seconds: float | None = None) -> SendResult:
         """Send every message that is due, each at most once."""
@@ -354,15 +244,8 @@ class App:
                 max_seconds=max_seconds or self.settings.drain_seconds,
                 owner=owner,
                 dry_run=not self.settings.mails_for_real,
-                on_sent=self._deliver_in_sandbox if self.settings.clock == "sandbox" else None,
+                on_sent=self.deliver_in_sandbox if self.settings.clock == "sandbox" else None,
             )
-
-    def _deliver_in_sandbox(self, mail: SentMail) -> None:
-        """Nobody reads the outbox of a sandbox, so its customers are told what was sent to them."""
-        from tinko_pipelines.sandbox.client import SandboxClient
-
-        if mail.customer_id:
-            SandboxClient(self.settings.stripe_api_base).mail(mail.customer_id, mail.message_id, mail.debt_id)
 
     def export_ledger(self) -> dict[str, int]:
         """Write every ledger table to Parquet in one read transaction; rows by table."""
@@ -374,6 +257,7 @@ class App:
         """Export the ledger, then build and test the marts with dbt."""
         from tinko_pipelines.reports.dbt_runner import build
 
+        self.lake.refuse_if_empty()
         self.export_ledger()
         return build(self.settings, self.clock.now())
 

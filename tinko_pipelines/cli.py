@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 
 from tinko_pipelines import cli_desk, cli_ledger
-from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, where
+from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, show_work, told
 from tinko_pipelines.errors import ChecksFailedError, InputError, TinkoError
 from tinko_pipelines.settings import load_settings
-from tinko_pipelines.terminal import counting, show_demo, show_rows
+from tinko_pipelines.terminal import counting, show_demo, show_rows, summary_lines
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +27,7 @@ cli = typer.Typer(
 cli.add_typer(cli_ledger.ledger, name="ledger")
 cli.add_typer(cli_desk.case, name="case")
 cli.add_typer(cli_desk.mail, name="mail")
-for command in (cli_ledger.reconcile, cli_ledger.anomalies):
+for command in (cli_ledger.reconcile, cli_ledger.anomalies, cli_ledger.pause, cli_ledger.resume):
     cli.command()(command)
 
 
@@ -51,7 +51,9 @@ def demo(
     """Run the whole job on the bundled sandbox: ingest, classify, plan, retry, mail, report."""
     from tinko_pipelines.demo import run_demo
 
-    result = run_demo(load_settings(), charges=charges, days=days, seed=seed, console=err)
+    settings = load_settings()
+    _say_what_goes_on(settings.sandbox_dir, charges=charges, seed=seed)
+    result = run_demo(settings, charges=charges, days=days, seed=seed, console=err)
     if as_json:
         show(result.as_json(), as_json)
         return
@@ -69,6 +71,7 @@ def sandbox(
     from tinko_pipelines.sandbox.process import SandboxProcess
 
     settings = load_settings()
+    _say_what_goes_on(settings.sandbox_dir, charges=charges, seed=seed)
     process = SandboxProcess(settings.sandbox_dir, port=port, seed=seed, charges=charges, history_days=90)
     base = process.start()
     try:
@@ -130,10 +133,11 @@ def report(as_json: AsJson = False) -> None:
         path = app.report()
         found = app.summary()
     core = ("failed_count", "recovered_count", "recovery_rate_count", "by_currency", "attempts", "messages")
-    show(
-        {**{name: found[name] for name in core}, "snapshot": app.settings.snapshot_path, "report_path": path},
-        as_json,
-    )
+    paths = {"snapshot": app.settings.snapshot_path, "report_path": path}
+    if as_json:
+        show({**{name: found[name] for name in core}, **paths}, as_json)
+    else:
+        show({**summary_lines(found), **paths}, as_json)
 
 
 @cli.command()
@@ -159,7 +163,12 @@ def doctor(as_json: AsJson = False) -> None:
 
     app = application()
     with err.status("Looking at key, rights, ledger and mail"):
-        findings = diagnose(app.settings, gateway_factory=lambda: app.gateway)
+        findings = diagnose(
+            app.settings,
+            gateway_factory=lambda: app.gateway,
+            now=app.clock.now,
+            environment=os.environ,
+        )
     failed = sum(finding.ok is False for finding in findings)
     if as_json:
         show({"ok": failed == 0, "findings": findings}, as_json)
@@ -196,7 +205,7 @@ def drain(as_json: AsJson = False) -> None:
     app = application()
     with err.status("Retrying what is due"):
         result = app.drain(owner=f"cli:{os.getpid()}", boundary=killer_from(os.environ.get("TINKO_KILL_AT")))
-    show({"dry_run": not app.settings.charges_for_real, **result.counts()}, as_json)
+    show_work(app, result.counts(), dry_run=not app.settings.charges_for_real, as_json=as_json)
 
 
 @cli.command()
@@ -226,43 +235,22 @@ def _utc(moment: datetime | None) -> datetime | None:
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _switch(enabled: bool, account: str | None, reason: str, as_json: bool, anyway: bool = False) -> None:
-    from tinko_pipelines.ledger.control import accounts, paused
-    from tinko_pipelines.ledger.control import pause as pause_all
+def _say_what_goes_on(folder: Path, **asked: int) -> None:
+    """Say plainly that a sandbox which is there already goes on as it began, whatever is asked for now."""
+    from tinko_pipelines.sandbox.life import lived_with
 
-    app = application()
-    needs_ledger(app)
-    known = {app.settings.stripe_account, *accounts(app.ledger)}
-    if account is not None and account not in known:
-        raise InputError(f"there is no account {account!r}; known are {', '.join(sorted(known))}")
-    scope = account or "global"
-    by = f"cli:{os.environ.get('USER', 'unknown')}"
-    if enabled:
-        app.resume(account, reason=reason, by=by, anyway=anyway)
-    else:
-        pause_all(app.ledger, scope=scope, reason=reason, by=by, at=app.clock.now())
-    switched = {"charging_enabled": enabled, "mailing_enabled": enabled}
-    left = [name for name in paused(app.ledger, app.clock.now()) if name != scope]
-    still = {"still_paused": left} if left else {}
-    ledger = where(app.settings.ledger)
-    show({"scope": scope, **switched, "reason": reason, **still, "ledger": ledger}, as_json)
-
-
-@cli.command()
-def pause(reason: str = "paused by hand", account: str | None = None, as_json: AsJson = False) -> None:
-    """Stop all charging and mailing at once, for all accounts or one."""
-    _switch(False, account, reason, as_json)
-
-
-@cli.command()
-def resume(
-    reason: str = "resumed by hand",
-    account: str | None = None,
-    anyway: Annotated[bool, typer.Option(help="Even while ledger and Stripe disagree.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Allow charging and mailing again."""
-    _switch(True, account, reason, as_json, anyway)
+    began = lived_with(folder)
+    other = {name: number for name, number in asked.items() if began.get(name, number) != number}
+    if other:
+        kept = " ".join(f"--{name} {began[name]}" for name in other)
+        ignored = " ".join(f"--{name} {number}" for name, number in other.items())
+        err.print(
+            f"The sandbox in {folder} goes on as it began, with {kept}; {ignored} is ignored."
+            " For another world set TINKO_STATE to another folder.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _root() -> Path:
@@ -275,7 +263,7 @@ def main() -> None:
     try:
         cli()
     except TinkoError as error:
-        err.print(f"tinko: {error}", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"tinko: {told(error)}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)

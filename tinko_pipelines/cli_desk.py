@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tinko_pipelines.console import AsJson, application, err, needs_ledger, plain, show
+from tinko_pipelines.console import AsJson, application, err, needs_ledger, plain, show, show_work
 from tinko_pipelines.errors import InputError, TinkoError
 from tinko_pipelines.terminal import show_rows
 
@@ -110,7 +110,7 @@ def send(context: typer.Context, as_json: AsJson = False) -> None:
     app = application()
     with err.status("Sending what is due"):
         result = app.send_mail(owner=f"cli:{os.getpid()}")
-    show({"dry_run": not app.settings.mails_for_real, **result.counts()}, as_json)
+    show_work(app, result.counts(), dry_run=not app.settings.mails_for_real, as_json=as_json)
 
 
 @mail.command("list")

@@ -1,6 +1,7 @@
 """What all commands share: the application of the environment, and printing a result for a person or as JSON."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
@@ -8,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from tinko_pipelines.app import App
 from tinko_pipelines.errors import InputError
+from tinko_pipelines.redact import redacted
 from tinko_pipelines.settings import load_settings
 
 out = Console()
@@ -44,12 +46,24 @@ def show(value: Any, as_json: bool) -> None:
     if as_json or not isinstance(found, dict):
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
-    table = Table(show_header=False, box=None)
+    table = Table(Column(), Column(overflow="fold"), show_header=False, box=None)
     for key, item in found.items():
         table.add_row(
             key, json.dumps(item, ensure_ascii=False) if isinstance(item, dict | list) else str(item)
         )
     out.print(table)
+
+
+def show_work(app: App, counts: Mapping[str, int], *, dry_run: bool, as_json: bool) -> None:
+    """Print what a drain or a mail run did, and what is paused; for a person only the numbers that are not zero."""
+    pauses = app.pauses()
+    if as_json:
+        show({"dry_run": dry_run, **counts, "paused": pauses}, as_json)
+        return
+    for pause in pauses:
+        err.print(f"paused: {pause}", markup=False, highlight=False, soft_wrap=True)
+    done: dict[str, Any] = {name: count for name, count in counts.items() if count}
+    show({"dry_run": dry_run, **(done or {"done": "nothing"})}, as_json)
 
 
 def needs_ledger(app: App) -> None:
@@ -59,8 +73,8 @@ def needs_ledger(app: App) -> None:
         raise InputError(f"there is no ledger at {path}: change to the project's folder, or set TINKO_STATE")
 
 
-def where(url: str) -> str:
-    """A database URL without its password."""
-    from sqlalchemy.engine import make_url
-
-    return make_url(url).render_as_string(hide_password=True)
+def told(error: Exception) -> str:
+    """The text of an error, without any secret that the environment holds."""
+    addresses = (os.environ.get(f"TINKO_{name}_URL") for name in ("LEDGER", "SMTP", "DAGSTER"))
+    keys = (os.environ.get(name) for name in ("STRIPE_SECRET_KEY", "TINKO_RECONCILE_KEY"))
+    return redacted(str(error), *addresses, secrets=keys)

@@ -36,6 +36,11 @@ STEPS_A_DAY = 2
 HISTORY_DAYS = 90
 REQUESTS_PER_SECOND = 2_000.0
 """The sandbox has no rate limit of its own unless asked for one."""
+TAKEN_UP = """
+SELECT count(*) FILTER (WHERE case_id IS NULL), count(*) FILTER (WHERE case_id IS NOT NULL AND is_recovered)
+FROM recovery_debts
+"""
+"""How many failed payments never got a case, and how many of those with one were recovered."""
 CODE_LOCATION = {".dagster/repository": "__repository__@tinko_pipelines"}
 """Ties runs started here to the code location of the UI."""
 
@@ -47,6 +52,9 @@ class DemoResult:
     summary: dict[str, Any]
     attempts: int
     messages: int
+    never_taken_up: int
+    recovered_taken_up: int
+    oldest_days: int
     double_charges: int
     report_path: Path
     until: datetime
@@ -66,6 +74,7 @@ class DemoResult:
             **{name: self.summary[name] for name in named},
             "attempts": self.attempts,
             "messages": self.messages,
+            "never_taken_up_count": self.never_taken_up,
             "double_charges": self.double_charges,
             "report_path": str(self.report_path),
             "until": self.until.isoformat(),
@@ -142,10 +151,14 @@ def _live(
         with _step(progress, "Build the marts, publish snapshot and report"):
             launcher.run("report_job")
     summary = app.summary()
+    never, won = app.query(TAKEN_UP, 1).rows[0]
     return DemoResult(
         summary=summary,
         attempts=int(summary["attempts"]),
         messages=int(summary["messages"]),
+        never_taken_up=int(never),
+        recovered_taken_up=int(won),
+        oldest_days=settings.enrol_max_age_days,
         double_charges=int(client.book()["double_charges"]),
         report_path=settings.report_path,
         until=client.now(),

@@ -1,7 +1,9 @@
 """What stands between this installation and its first recovered payment, found out without changing anything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any
 
 from sqlalchemy import select
@@ -9,16 +11,19 @@ from sqlalchemy import select
 from tinko_pipelines.errors import TinkoError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger.anomalies import still_open
-from tinko_pipelines.ledger.control import GLOBAL
-from tinko_pipelines.ledger.schema import control, reconciliation
+from tinko_pipelines.ledger.control import GLOBAL, Pause, pauses
+from tinko_pipelines.ledger.schema import reconciliation
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.settings import Settings
+from tinko_pipelines.settings import KEY_PREFIXES, Settings
 
 READ_PATHS = (
     "charges", "payment_intents", "invoices", "invoice_payments", "customers", "payment_methods", "subscriptions",
     "prices", "refunds", "disputes", "balance_transactions", "events",
 )  # fmt: skip
 MOST_INVOICE_PAGES = 20
+READ_ELSEWHERE = ("TINKO_DAGSTER_URL", "TINKO_KILL_AT")
+"""What is read from the environment and is no field of the settings."""
+OTHER_KEYS = {"pk_": "a publishable key", "whsec_": "a webhook's secret", "sk_org_": "an organisation's key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +36,17 @@ class Finding:
     fix: str | None = None
 
 
-def diagnose(settings: Settings, *, gateway_factory: Callable[[], Gateway]) -> list[Finding]:
+def diagnose(
+    settings: Settings,
+    *,
+    gateway_factory: Callable[[], Gateway],
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    environment: Mapping[str, str] | None = None,
+) -> list[Finding]:
     """Look at key, mode, rights, ledger, mail server and Stripe's own retries; never raises for what it finds."""
     ledger = _ledger(settings)
-    findings = [ledger, *(_standing(settings) if ledger.ok else []), _mail(settings), *_links(settings)]
+    findings = [*_misspelt(environment or {}), *_odd_keys(settings), ledger]
+    findings += [*(_standing(settings, now) if ledger.ok else []), _mail(settings), *_links(settings)]
     try:
         settings.guard()
         gateway = gateway_factory()
@@ -59,6 +71,36 @@ def diagnose(settings: Settings, *, gateway_factory: Callable[[], Gateway]) -> l
     findings.append(_runs("charging", settings.charges_for_real))
     findings.append(_runs("mailing", settings.mails_for_real))
     return findings
+
+
+def _misspelt(environment: Mapping[str, str]) -> list[Finding]:
+    """Variables that look like settings and are none, so that what they were to say is not heard."""
+    known = [
+        f"TINKO_{name.upper()}" for name, field in Settings.model_fields.items() if not field.validation_alias
+    ]
+    known += READ_ELSEWHERE
+    found = []
+    for name in sorted(environment):
+        if not name.upper().startswith("TINKO_") or name.upper() in known:
+            continue
+        near = get_close_matches(name.upper(), known, n=1, cutoff=0.7)
+        fix = f"did you mean {near[0]}?" if near else "unset it; the README lists every setting"
+        found.append(Finding(name, False, "is no setting, so nothing heeds it", fix))
+    return found
+
+
+def _odd_keys(settings: Settings) -> list[Finding]:
+    """Keys that begin as no key does that a server may use; nothing of a key is shown."""
+    given = {"STRIPE_SECRET_KEY": settings.stripe_secret_key, "TINKO_RECONCILE_KEY": settings.reconcile_key}
+    found = []
+    for name, secret in given.items():
+        key = secret.get_secret_value().strip() if secret else ""
+        if not key or key.startswith(KEY_PREFIXES):
+            continue
+        kind = next((kind for prefix, kind in OTHER_KEYS.items() if key.startswith(prefix)), "no key we know")
+        fix = f"use a key that begins with one of {', '.join(KEY_PREFIXES)}"
+        found.append(Finding(name, False, f"begins as {kind}", fix))
+    return found
 
 
 def _right(gateway: Gateway, path: str) -> Finding:
@@ -104,20 +146,17 @@ def _ledger(settings: Settings) -> Finding:
     return Finding("ledger", True, f"{ledger.dialect}, at this version's schema")
 
 
-def _standing(settings: Settings) -> list[Finding]:
+def _standing(settings: Settings, now: Callable[[], datetime]) -> list[Finding]:
     """What is paused, in dispute or not yet compared, and with whose key the reconciler reads."""
     ledger = Ledger.open(settings.ledger)
     try:
         with ledger.read() as connection:
-            paused = (
-                connection.execute(select(control).where(control.c.charging_enabled.is_(False)))
-                .mappings()
-                .all()
-            )
             compared = connection.execute(select(reconciliation)).mappings().all()
         found = [
-            Finding(f"paused: {row['scope']}", None, f"by {row['changed_by']}: {row['reason']}", _way_on(row))
-            for row in paused
+            Finding(
+                f"paused: {each.scope}", None, f"by {each.by}: {each.reason} ({each.stopped})", _way_on(each)
+            )
+            for each in pauses(ledger, _moment(now))
         ]
         found += [
             Finding(
@@ -145,10 +184,17 @@ def _standing(settings: Settings) -> list[Finding]:
     return found
 
 
-def _way_on(row: Any) -> str:
-    if row["resumes_at"] is not None:
-        return f"goes on by itself at {row['resumes_at']:%Y-%m-%d %H:%M} UTC"
-    scope = "" if row["scope"] == GLOBAL else f" --account {row['scope']}"
+def _moment(now: Callable[[], datetime]) -> datetime:
+    try:
+        return now()
+    except TinkoError:
+        return datetime.now(UTC)  # The sandbox whose clock it is does not run; that is found elsewhere.
+
+
+def _way_on(pause: Pause) -> str:
+    if pause.until is not None:
+        return f"goes on by itself at {pause.until:%Y-%m-%d %H:%M} UTC"
+    scope = "" if pause.scope == GLOBAL else f" --account {pause.scope}"
     return f"see to the reason, then `tinko resume{scope}`"
 
 

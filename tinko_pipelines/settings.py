@@ -16,6 +16,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tinko_pipelines.errors import SettingsError
 
 STRIPE_API_BASE = "https://api.stripe.com"
+TEST_PREFIXES = ("sk_test_", "rk_test_")
+KEY_PREFIXES = (*TEST_PREFIXES, "sk_live_", "rk_live_")
+"""How the keys begin that a server may use; whatever begins otherwise is never taken for a test key."""
 SANDBOX_KEY = "sk_test_tinko_sandbox"
 """The sandbox's one full-rights key. It opens nothing but the bundled sandbox."""
 
@@ -47,7 +50,7 @@ class Settings(BaseSettings):
         "beside", description="`beside`: where Stripe retries by itself we only mail. `takeover`: we retry."
     )
     clock: Literal["system", "sandbox"] = Field("system", description="Whose time it is.")
-    ledger_url: str | None = Field(
+    ledger_url: SecretStr | None = Field(
         None, description="SQLAlchemy URL; SQLite below the state folder if unset."
     )
     stripe_requests_per_second: float = Field(
@@ -156,7 +159,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def livemode(self) -> bool:
-        """Whether the key moves real money."""
+        """Whether the key moves real money, or may: only what begins as test keys do is taken for one."""
         return _is_live(self.key)
 
     @cached_property
@@ -176,8 +179,9 @@ class Settings(BaseSettings):
 
     @cached_property
     def ledger(self) -> str:
-        """SQLAlchemy URL of the ledger."""
-        return self.ledger_url or f"sqlite:///{self.state / 'ledger.db'}"
+        """SQLAlchemy URL of the ledger, its password in clear."""
+        given = self.ledger_url.get_secret_value() if self.ledger_url else ""
+        return given or f"sqlite:///{self.state / 'ledger.db'}"
 
     @property
     def lake_dir(self) -> Path:
@@ -252,8 +256,10 @@ class Settings(BaseSettings):
                 "TINKO_CLOCK=sandbox needs TINKO_STRIPE_API_BASE to be a sandbox on this machine"
             )
         if self.livemode and not self.allow_live:
+            known = self.key.startswith(KEY_PREFIXES)
+            what = "is a live key" if known else "begins as no test key does, so it counts as a live one"
             raise SettingsError(
-                "STRIPE_SECRET_KEY is a live key: it moves real money. Set TINKO_ALLOW_LIVE=1 to allow it, "
+                f"STRIPE_SECRET_KEY {what}: it moves real money. Set TINKO_ALLOW_LIVE=1 to allow it, "
                 "after `tinko doctor` is clean with a test key"
             )
         if self.livemode and self.stripe_api_base != STRIPE_API_BASE:
@@ -263,7 +269,7 @@ class Settings(BaseSettings):
 
 
 def _is_live(key: str) -> bool:
-    return key.startswith(("sk_live_", "rk_live_"))
+    return not key.startswith(TEST_PREFIXES)
 
 
 def load_settings(**overrides: object) -> Settings:

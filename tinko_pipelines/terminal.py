@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,25 @@ def share(part: float | None) -> str:
     return "–" if part is None else f"{part:.1%}"
 
 
+def summary_lines(found: Mapping[str, Any]) -> dict[str, str]:
+    """The core numbers as lines for people, each rate beside its denominator, amounts by currency."""
+    failed = int(found["failed_count"])
+    lines = {
+        "failed": f"{failed:,} payments",
+        "recovered": f"{found['recovered_count']:,} payments, {share(found['recovery_rate_count'])} of {failed:,}",
+    }
+    for currency, row in found["by_currency"].items():
+        lost, back, rate = _amounts(currency, row)
+        lines[currency.upper()] = f"{back} of {lost} recovered, {rate}"
+    return {**lines, "retries": f"{found['attempts']:,}", "mails": f"{found['messages']:,}"}
+
+
+def _amounts(currency: str, row: Mapping[str, Any]) -> tuple[str, str, str]:
+    lost = format_minor(int(row["failed_amount_minor"]), currency)
+    back = format_minor(int(row["recovered_amount_minor"]), currency)
+    return lost, back, share(row["recovery_rate_amount"])
+
+
 def show_demo(result: DemoResult, console: Console) -> None:
     """The core numbers, each rate beside its denominator, and what to try next."""
     found = result.summary
@@ -58,10 +77,16 @@ def show_demo(result: DemoResult, console: Console) -> None:
         "payments", f"{failed:,}", f"{recovered:,}", f"{share(found['recovery_rate_count'])} of {failed:,}"
     )
     for currency, row in found["by_currency"].items():
-        lost = format_minor(int(row["failed_amount_minor"]), currency)
-        back = format_minor(int(row["recovered_amount_minor"]), currency)
-        head.add_row(currency.upper(), lost, back, f"{share(row['recovery_rate_amount'])} of {lost}")
+        lost, back, by_amount = _amounts(currency, row)
+        head.add_row(currency.upper(), lost, back, f"{by_amount} of {lost}")
     console.print(head)
+    taken, won = failed - result.never_taken_up, result.recovered_taken_up
+    console.print(
+        f"These rates are over all {failed:,} failed payments. {result.never_taken_up:,} of them were never taken up: they had"
+        f" failed more than {result.oldest_days} days before the first look, or were settled by then."
+        f" Of the {taken:,} taken up {won:,} were recovered, {share(won / taken if taken else None)}.",
+        highlight=False,
+    )
     body = Table(title="By category", title_justify="left", box=None)
     for name in ("", "failed", "recovered", "rate"):
         body.add_column(name, justify="left" if not name else "right")

@@ -1,12 +1,11 @@
 """One shop on each kind of ledger."""
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.postgres import database
+from tests.ledgers import KINDS, ledger_url
 from tests.reconcile.shop import Shop
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.sandbox.process import SandboxProcess
@@ -28,12 +27,9 @@ def _every_ledger_is_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ledger.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'ledger.db'}"
-        return
-    with database(request.getfixturevalue("postgres_url"), f"r{uuid.uuid4().hex}") as url:
+@pytest.fixture(name="ledger_url", params=KINDS)
+def _ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with ledger_url(request, tmp_path) as url:
         yield url
 
 

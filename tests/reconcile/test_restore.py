@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import make_url, select
 from sqlalchemy.exc import IntegrityError
 
@@ -16,8 +18,10 @@ from tests.reconcile.shop import Shop
 from tinko_pipelines.app import App
 from tinko_pipelines.errors import InputError, StoreError
 from tinko_pipelines.ledger import backup as backups
-from tinko_pipelines.ledger.schema import attempt, control, message, recovery_case
+from tinko_pipelines.ledger import caps, ids, meta
+from tinko_pipelines.ledger.schema import attempt, control, message, network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.reconcile.catch_up import GAP, numbers
 from tinko_pipelines.retry.enrol import enrol
 from tinko_pipelines.retry.policy import Policy
 
@@ -134,6 +138,80 @@ def test_no_ledger_at_all(shop: Shop, tmp_path: Path) -> None:
     assert shop.app.reconcile(whole=True).agreed
 
 
+def lose_everything(shop: Shop, tmp_path: Path) -> None:
+    """The ledger and the state folder with its mark and its lake."""
+    url = shop.app.settings.ledger
+    shop.app.ledger.close()
+    shutil.rmtree(shop.app.settings.state)
+    if url.startswith("sqlite"):
+        for file in tmp_path.glob("ledger.db*"):
+            file.unlink()
+    else:
+        command = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+        subprocess.run(["psql", "-qX", url, "-c", command], check=True, capture_output=True)
+    again(shop)
+
+
+@pytest.mark.parametrize("first", ["plan", "reconcile"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_ledger_and_state_folder_are_lost_together(shop: Shop, tmp_path: Path, kind: str, first: str) -> None:
+    """What Stripe names of ours tells that there was another ledger; a card that never passes has its tries counted."""
+    shop.owe(kind, passes=False)
+    shop.retry()
+    lose_everything(shop, tmp_path)
+    shop.later()
+    if first == "reconcile" or kind == "failed_invoice":  # Only requests name the attempts of an invoice.
+        assert shop.app.reconcile().agreed
+        assert shop.app.restored(), "without its cases nothing was regained"
+        nothing_runs(shop)
+    shop.app.ingest_changes()
+    shop.app.plan()
+    nothing_runs(shop)
+    found = shop.app.reconcile()
+    assert (found.agreed, found.recorded) == (True, 1)
+    assert not shop.app.restored()
+    shop.app.resume(None, reason="checked", by="me")
+    assert [(row["n"], row["state"]) for row in shop.rows(attempt)] == [(1, "declined")]
+
+
+def test_where_nothing_at_stripe_tells_a_person_says_that_a_ledger_is_lost(
+    shop: Shop, tmp_path: Path
+) -> None:
+    shop.stripe.fixture("failed_invoice", code="expired_card")
+    shop.app.ingest_changes()
+    shop.app.plan()
+    assert shop.app.send_mail(owner="test").sent == 1
+    lose_everything(shop, tmp_path)
+    shop.later()
+    shop.app.ingest_changes()
+    shop.app.plan()
+    assert shop.app.follow_lost_ledger() == 3, "nobody knows which of its mails went out"
+    nothing_runs(shop)
+    assert shop.app.reconcile().agreed
+    shop.app.resume(None, reason="checked", by="me")
+    for _ in range(5):
+        assert shop.app.send_mail(owner="test").sent == 0
+        shop.later(timedelta(days=3))
+    shop.stripe.fixture("failed_invoice", code="expired_card", email="new@example.com")
+    shop.app.ingest_changes()
+    shop.app.plan()
+    assert shop.app.send_mail(owner="test").sent == 1, "what fails afterwards is written about as ever"
+    assert shop.stripe.book()["mails"] == 2
+
+
+def test_a_lost_case_is_sent_no_step_that_any_move_would_have_sent(ledger: Ledger) -> None:
+    """Stripe may have retried the debt itself when it failed, and its customer been written to at once."""
+    with ledger.write() as connection:
+        meta.put(connection, "forgiven:acct_1", NOW.isoformat())
+    failed_at = NOW - timedelta(days=5)
+    row = failed_row("pi_1", account_id="acct_1", move="retry", first_failed_at=failed_at)
+    enrol(ledger, failed_table(row), now=NOW, policy=Policy())
+    with ledger.read() as connection:
+        steps = list(connection.execute(select(message.c.step)).scalars())
+        (move,) = connection.execute(select(recovery_case.c.move)).scalars()
+    assert (move, steps) == ("retry", [])
+
+
 def test_a_ledger_put_back_behind_our_back(shop: Shop, tmp_path: Path) -> None:
     if not shop.app.settings.ledger.startswith("sqlite"):
         pytest.skip("a server's files are not copied by hand; the mark is tested with a dropped schema too")
@@ -178,6 +256,74 @@ def test_a_call_that_was_only_prepared_in_the_backup(shop: Shop, tmp_path: Path)
     assert shop.app.reconcile().agreed
     assert [(row["state"], row["answer"]) for row in shop.rows(attempt)] == [("succeeded", "restored")]
     assert states(shop) == {debt: "recovered"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_regained_refusal_still_forbids_its_card(shop: Shop, tmp_path: Path, kind: str) -> None:
+    later = int(shop.stripe.now().timestamp()) + 43_200
+    shop.stripe.fixture(kind, codes=[[0, "insufficient_funds"], [later, "lost_card"]])
+    shop.app.ingest_changes()
+    shop.app.plan()
+    kept = tmp_path / "kept.backup"
+    shop.app.backup_ledger(kept)
+    shop.retry()
+    (before,) = shop.rows(attempt)
+    assert before["forbids_card"]
+    put_back(shop, kept)
+    shop.later()
+    assert shop.app.reconcile().agreed
+    (regained,) = shop.rows(attempt)
+    carried = ("id", "n", "state", "forbids_card", "decline_code", "card_fingerprint", "card_brand")
+    assert [regained[name] for name in carried] == [before[name] for name in carried]
+    (case,) = shop.rows(recovery_case)
+    assert (case["max_attempts"], case["due_at"]) == (1, case["plan_ends_at"])
+    assert [row["ours"] for row in shop.rows(network_attempt) if row["charge_id"] == before["charge_id"]] == [
+        True
+    ]
+    with shop.app.ledger.write() as connection:
+        refusal = caps.reached(connection, case, shop.stripe.now())
+    assert refusal is not None
+    assert refusal.rule == "card_forbidden"
+
+
+def test_attempts_are_regained_whatever_their_number(shop: Shop, tmp_path: Path) -> None:
+    shop.owe("failed_intent", passes=False)
+    kept = tmp_path / "kept.backup"
+    shop.app.backup_ledger(kept)
+    shop.retry()
+    shop.lie("UPDATE attempt SET n = 640")
+    shop.retry()
+    assert max(row["n"] for row in shop.rows(attempt)) == 641
+    put_back(shop, kept)
+    shop.later()
+    found = shop.app.reconcile()
+    assert (found.agreed, found.recorded) == (True, 2)
+    assert sorted(row["n"] for row in shop.rows(attempt)) == [1, 641]
+
+
+def test_an_attempt_that_cannot_be_regained_is_said(shop: Shop, tmp_path: Path) -> None:
+    debt = shop.owe("failed_intent", passes=False)
+    kept = tmp_path / "kept.backup"
+    shop.app.backup_ledger(kept)
+    (case,) = shop.rows(recovery_case)
+    named = {"tinko_case": case["id"], "tinko_attempt": ids.attempt_id(case["id"], 9_000)}
+    shop.stripe.fixture("amend", object="payment_intents", id=debt, fields={"metadata": named})
+    shop.later()
+    put_back(shop, kept)
+    shop.later()
+    assert not shop.app.reconcile().agreed
+    assert shop.kinds() == ["attempt_missing"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sets(st.integers(1, 5_000), min_size=1, max_size=8), st.integers(0, 5_000))
+def test_numbers_are_found_as_far_as_a_gap_allows(wanted: set[int], known: int) -> None:
+    found = numbers("case", {ids.attempt_id("case", n) for n in wanted}, known)
+    reach = known
+    for n in sorted(wanted):
+        if n <= reach + GAP:
+            reach = max(reach, n)
+    assert set(found.values()) == {n for n in wanted if n <= reach}
 
 
 def test_a_mail_that_may_have_been_sent_is_not_sent_again(shop: Shop, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """When charging stops by itself, and when it goes on: the decision alone, and a drain against the sandbox."""
 
-import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from tests.postgres import database
+from tests.ledgers import KINDS, ledger_url
 from tinko_pipelines.app import App
 from tinko_pipelines.errors import GatewayError
 from tinko_pipelines.ledger.anomalies import still_open
@@ -110,12 +109,9 @@ class Shop:
             return charging_allowed(connection, "default", self.stripe.now())
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'ledger.db'}"
-        return
-    with database(request.getfixturevalue("postgres_url"), f"b{uuid.uuid4().hex}") as url:
+@pytest.fixture(name="ledger_url", params=KINDS)
+def _ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with ledger_url(request, tmp_path) as url:
         yield url
 
 

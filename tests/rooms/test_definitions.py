@@ -12,20 +12,26 @@ from dagster import (
     DagsterInstance,
     DagsterRunStatus,
     RunRequest,
+    ScheduleDefinition,
     SkipReason,
+    build_schedule_context,
     build_sensor_context,
 )
 from dagster._core.test_utils import create_run_for_test, instance_for_test
 
 from assets.checks import nothing_quarantined
+from assets.recovery import failed_payments
 from resources import TinkoResource
+from sensors.schedules import email_net, reconcile_hourly, refresh, retry_net
 from sensors.watch import due_messages, due_retries
 from tests.fake_stripe import NOW, failed_row, failed_table
 from tests.postgres import database
 from tinko_pipelines.app import App
 from tinko_pipelines.checks.invariants import INVARIANTS
 from tinko_pipelines.definitions import build_definitions
+from tinko_pipelines.errors import StoreError
 from tinko_pipelines.lake.parse import Malformed
+from tinko_pipelines.ledger.control import pause
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.enrol import enrol
 from tinko_pipelines.retry.policy import Policy
@@ -129,6 +135,9 @@ def test_a_drain_with_nothing_due_is_a_green_run(instance: DagsterInstance) -> N
 
 def test_the_report_job_publishes_even_when_nothing_has_happened(instance: DagsterInstance) -> None:
     app = App(load_settings())
+    app.lake.write_note(
+        "changes-default", {"read_until": NOW.isoformat()}
+    )  # Stripe was read and had nothing.
     app.plan()
     job = build_definitions(load_settings()).resolve_job_def("report_job")
     result = job.execute_in_process(instance=instance)
@@ -138,6 +147,49 @@ def test_the_report_job_publishes_even_when_nothing_has_happened(instance: Dagst
     assert all(checks.values())
     assert load_settings().snapshot_path.exists()
     assert load_settings().report_path.exists()
+
+
+def test_an_empty_lake_is_not_reported_as_one_without_failures(tmp_path: Path) -> None:
+    tinko = TinkoResource(state=str(tmp_path / "fresh"))
+    with pytest.raises(StoreError, match="run `tinko ingest --changes` first"):
+        failed_payments(tinko)
+    with pytest.raises(StoreError, match="run `tinko ingest --changes` first"):
+        tinko.app().build_marts()
+    assert not tinko.app().settings.snapshot_path.exists()
+
+
+def test_a_run_tells_what_is_paused(instance: DagsterInstance) -> None:
+    app = App(load_settings())
+    pause(app.ledger, "default", "the shop is shut", "ada", NOW)
+    for name in ("retry_job", "email_job"):
+        job = build_definitions(load_settings()).resolve_job_def(name)
+        result = job.execute_in_process(instance=instance)
+        (step,) = result.filter_events(lambda event: event.event_type_value == "STEP_OUTPUT")
+        told = step.step_output_data.metadata["paused"].value
+        assert (
+            told
+            == "- default: charging and mailing stopped by ada until a person resumes it: the shop is shut"
+        )
+    app.ledger.close()
+
+
+@pytest.mark.parametrize(
+    "each", [refresh, retry_net, email_net, reconcile_hourly], ids=lambda each: each.name
+)
+def test_each_beat_starts_a_run_unless_one_is_at_it_or_no_key_is_set(
+    each: ScheduleDefinition, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with instance_for_test(temp_dir=str(tmp_path)) as instance:
+        context = build_schedule_context(instance=instance)
+        assert isinstance(each(context), RunRequest)
+        create_run_for_test(instance, job_name=each.job_name, status=DagsterRunStatus.STARTED)
+        busy = each(context)
+        assert isinstance(busy, SkipReason)
+        assert "still at it" in (busy.skip_message or "")
+        monkeypatch.delenv("TINKO_STRIPE_API_BASE")
+        keyless = each(context)
+        assert isinstance(keyless, SkipReason)
+        assert "STRIPE_SECRET_KEY" in (keyless.skip_message or "")
 
 
 def test_a_quarantined_object_turns_a_check_yellow() -> None:

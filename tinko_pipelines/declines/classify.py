@@ -30,6 +30,11 @@ DEBIT_NETWORKS = {
     "au_becs_debit": "becs",
     "acss_debit": "acss",
 }
+NEVER_ADVICE = ("03", "21")
+MENDABLE = frozenset(
+    "authentication_required card_expired duplicate incorrect_details limit_exceeded merchant_config risk_blocked".split()
+)
+"""Refusals of one payment, or of the card as it was told to us; it may pass for another debt, or corrected."""
 
 
 class Predictor(Protocol):
@@ -53,6 +58,20 @@ def classify(decline: Decline, on: date, text_model: Predictor | None = None) ->
     if forbidding is not None:
         return _forbidden(verdict, forbidding)
     return _debit(_advised(verdict, advice), clean)
+
+
+def never_again(decline: Decline, on: date) -> bool:
+    """Whether a rule forbids to try the refused card again for the same debt as it is."""
+    verdict = classify(decline, on)
+    return verdict.source == "rule" and not verdict.retry_same_card
+
+
+def forbids_card(decline: Decline, on: date) -> bool:
+    """Whether a rule forbids to try the refused card again for whatever debt."""
+    if not never_again(decline, on):
+        return False
+    advised = decline.advice_code == "do_not_try_again" or decline.network_advice_code in NEVER_ADVICE
+    return advised or classify(decline, on).category not in MENDABLE
 
 
 def _code_rules(decline: Decline, on: date) -> list[Rule]:

@@ -8,9 +8,11 @@ after such a pause everything is read anew.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from tinko_pipelines.errors import InputError
 from tinko_pipelines.gateway.bulk import UNBOUNDED, NotOfferedError, Page
 from tinko_pipelines.lake.ingest import IngestResult, Progress, fetch_by_id, ingest, look_up_missing, take_in
 from tinko_pipelines.lake.schemas import BY_STRIPE_OBJECT, OBJECTS
@@ -39,13 +41,35 @@ def ingest_changes(
     return results
 
 
-def mark_first_read(lake: Lake, account_id: str, livemode: bool, until: datetime) -> None:
-    """After a first load of everything, let the next look start there.
+def ingest_window(
+    reader: BulkReader,
+    lake: Lake,
+    objects: Iterable[str] | None,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    now: datetime,
+    since_days: int,
+    progress: Progress | None = None,
+) -> dict[str, IngestResult]:
+    """Read what was created in `[since, until)`, by default all objects of the last `since_days`.
 
-    Later loads move nothing, since they see no change of what was created before them.
+    After a first load of everything the next look at changes starts there. Later loads move nothing, since they see
+    no change of what was created before them.
     """
-    if not lake.read_note(_note(account_id, livemode)):
-        _mark_read(lake, account_id, livemode, until)
+    whole = now - timedelta(days=since_days)
+    start = since or whole
+    if until is not None and start >= until:
+        raise InputError(
+            f"--since {start:%Y-%m-%d %H:%M} is not before --until {until:%Y-%m-%d %H:%M} (UTC): nothing lies between them"
+        )
+    results = ingest(
+        reader, lake, objects=objects or OBJECTS, since=start, until=until, now=now, progress=progress
+    )
+    everything = set(results) == set(OBJECTS) and start <= whole and (until is None or until >= now)
+    if everything and not lake.read_note(_note(reader.account_id, reader.livemode)):
+        _mark_read(lake, reader.account_id, reader.livemode, now)
+    return results
 
 
 def _mark_read(lake: Lake, account_id: str, livemode: bool, until: datetime) -> None:

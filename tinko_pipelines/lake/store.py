@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,6 +180,16 @@ class Lake:
         if not path.exists():
             raise StoreError(f"{path} does not exist yet; run `{made_by}` first")
         return _read(path)
+
+    def refuse_if_empty(self) -> None:
+        """Raise StoreError while nothing was ever ingested, so that nothing is taken for no failure."""
+        tables = (self.root / "tables").rglob("????-??-??.parquet")
+        notes = (self.root / "notes").glob("*.json")
+        if next(chain(tables, notes), None) is None:
+            raise StoreError(
+                f"nothing was ingested into {self.root} yet, so nothing can be said of payments:"
+                " run `tinko ingest --changes` first"
+            )
 
     def table(self, name: str) -> pa.Table:
         """All rows of an object."""

@@ -13,10 +13,12 @@ from sqlalchemy.exc import DBAPIError
 from tinko_pipelines.errors import InputError, StoreError
 from tinko_pipelines.ledger.schema import recovery_case
 from tinko_pipelines.ledger.store import HEAD_REVISION, Ledger
+from tinko_pipelines.redact import redacted
 
 _SQLITE, _POSTGRES = b"SQLite format 3\x00", b"PGDMP"
 _FROM_URL = {"sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT",
-             "sslkey": "PGSSLKEY", "options": "PGOPTIONS", "host": "PGHOST", "port": "PGPORT"}  # fmt: skip
+             "sslkey": "PGSSLKEY", "options": "PGOPTIONS", "host": "PGHOST", "port": "PGPORT", "user": "PGUSER",
+             "password": "PGPASSWORD", "dbname": "PGDATABASE"}  # fmt: skip
 LONGEST_SECONDS = 6 * 3600
 INSTALLED = Path("/usr/lib/postgresql")
 """Where Debian and Ubuntu keep the programs of each version."""
@@ -86,7 +88,9 @@ def _cases(ledger: Ledger) -> int:
                 return 0
             return connection.execute(select(func.count()).select_from(recovery_case)).scalar_one()
     except DBAPIError as error:
-        raise StoreError(f"the ledger cannot be read: {error.orig}; check TINKO_LEDGER_URL") from error
+        url = ledger.engine.url.render_as_string(hide_password=False)
+        why = redacted(str(error.orig), url)
+        raise StoreError(f"the ledger cannot be read: {why}; check TINKO_LEDGER_URL") from error
 
 
 def _restore_sqlite(path: Path, target: str) -> None:
@@ -117,11 +121,11 @@ def _postgres(program: str, url: URL, arguments: list[str]) -> None:
             [found, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=LONGEST_SECONDS
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise StoreError(f"{program} could not do its work: {error}") from error
+        raise StoreError(f"{program} could not do its work: {type(error).__name__}") from error
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
         raise StoreError(
-            f"{program} failed: {said[0]}; check TINKO_LEDGER_URL and that its version fits the server's"
+            f"{program} failed: {redacted(said[0], secrets=[environment.get('PGPASSWORD')])}; check TINKO_LEDGER_URL and that its version fits the server's"
         )
 
 

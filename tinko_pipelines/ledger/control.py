@@ -1,5 +1,6 @@
 """The switches: may this account (or any) be charged or mailed at all. The triggers obey the same rows."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, or_, select, text
@@ -49,12 +50,37 @@ def accounts(ledger: Ledger) -> set[str]:
         return named | set(connection.execute(select(control.c.scope)).scalars()) - {GLOBAL}
 
 
-def paused(ledger: Ledger, at: datetime) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What is stopped in a scope, by whom and why; `until` is None where a person has to resume it."""
+
+    scope: str
+    stopped: str
+    by: str
+    reason: str
+    since: datetime
+    until: datetime | None
+
+    def __str__(self) -> str:
+        """One sentence for people."""
+        ends = f"until {self.until:%Y-%m-%d %H:%M} UTC" if self.until else "until a person resumes it"
+        return f"{self.scope}: {self.stopped} stopped by {self.by} {ends}: {self.reason}"
+
+
+def pauses(ledger: Ledger, at: datetime) -> list[Pause]:
     """Every scope in which charging or mailing is stopped at `at`."""
-    stopped = or_(control.c.charging_enabled.is_(False), control.c.mailing_enabled.is_(False))
-    lasting = or_(control.c.resumes_at.is_(None), control.c.resumes_at > at)
     with ledger.read() as connection:
-        return sorted(connection.execute(select(control.c.scope).where(stopped, lasting)).scalars())
+        rows = connection.execute(select(control).order_by(control.c.scope)).all()
+    found = []
+    for row in rows:
+        charging = not row.charging_enabled and (row.resumes_at is None or row.resumes_at > at)
+        what = [name for name, off in (("charging", charging), ("mailing", not row.mailing_enabled)) if off]
+        if what:
+            by, why = row.changed_by or "somebody", row.reason or "no reason given"
+            # A moment at which it goes on by itself is kept for charging alone.
+            until = row.resumes_at if row.mailing_enabled else None
+            found.append(Pause(row.scope, " and ".join(what), by, why, row.changed_at, until))
+    return found
 
 
 def charging_allowed(connection: Connection, account_id: str, at: datetime) -> bool:

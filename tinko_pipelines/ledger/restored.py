@@ -7,14 +7,17 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select
 
-from tinko_pipelines.errors import StoreError
-from tinko_pipelines.ledger import meta
+from tinko_pipelines.clock import Clock
+from tinko_pipelines.errors import InputError, StoreError
+from tinko_pipelines.ledger import control, meta
 from tinko_pipelines.ledger.control import GLOBAL, accounts, pause
 from tinko_pipelines.ledger.schema import attempt, case_event, ledger_meta, message, reconciliation
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
@@ -23,22 +26,85 @@ ACTOR = "restore"
 _IDENTITY = "ledger_id"
 
 
-def hold(ledger: Ledger, account_id: str, reason: str, at: datetime) -> None:
+def hold(ledger: Ledger, account_id: str, reason: str, at: datetime, *, lost: bool = False) -> int:
     """Pause all charging and mailing until every account of the ledger is reconciled and a person resumes it.
 
-    A mail that fell due meanwhile may have been sent by the ledger that is gone, so it is dropped.
+    A mail that fell due meanwhile may have been sent by the ledger that is gone, so it is dropped; with `lost` also
+    each mail ahead, since this ledger's plans begin anew what the other one had begun. The number of mails dropped.
     """
     names = accounts(ledger) | {account_id}
     pause(ledger, GLOBAL, reason, ACTOR, at)
+    maybe_sent = message.c.state == "scheduled"
+    if not lost:
+        maybe_sent &= message.c.due_at <= at
     with ledger.write() as connection:
-        connection.execute(
+        dropped = connection.execute(
             message.update()
-            .where(message.c.state == "scheduled", message.c.due_at <= at)
-            .values(state="dropped", drop_reason="it fell due before the ledger was restored")
+            .where(maybe_sent)
+            .values(state="dropped", drop_reason="it may have been sent before the ledger was restored")
         )
         for name in sorted(names):
             for key in (_pending_key(name), _forgiven_key(name)):
                 meta.put(connection, key, at.isoformat())
+    return dropped.rowcount
+
+
+def take_over(
+    ledger: Ledger, mark: Path, account_id: str, reason: str, at: datetime, *, lost: bool = False
+) -> int:
+    """Hold everything, and know this ledger from now on; the number of mails dropped."""
+    dropped = hold(ledger, account_id, reason, at, lost=lost)
+    remember(ledger, mark, account_id)
+    return dropped
+
+
+def hold_another(ledger: Ledger, mark: Path, account_id: str, at: datetime) -> None:
+    """Hold everything if this is not the ledger that was last seen here, or an older state of it."""
+    if (why := strange(ledger, mark)) is not None:
+        take_over(ledger, mark, account_id, why, at)
+
+
+def hold_successor(ledger: Ledger, named: Callable[[], Set[str]], account_id: str, at: datetime) -> bool:
+    """Hold everything if Stripe has `named` attempts of ours and this ledger none: it follows a lost one."""
+    made = select(attempt.c.id).where(attempt.c.account_id == account_id).limit(1)
+    with ledger.read() as connection:
+        known = meta.get(connection, _forgiven_key(account_id)) or connection.execute(made).first()
+    if known is not None or not (names := named()):
+        return False
+    example = min(names)
+    reason = f"Stripe knows attempts of ours ({example} …), this ledger has none: another one was lost"
+    hold(ledger, account_id, reason, at, lost=True)
+    return True
+
+
+@contextmanager
+def same_ledger(ledger: Ledger, mark: Path, account_id: str, clock: Clock) -> Iterator[None]:
+    """Charge and mail nothing from a ledger that is another, or older, than the one last seen here."""
+    hold_another(ledger, mark, account_id, clock.now())
+    if pending(ledger, account_id):
+        raise StoreError(
+            "the ledger was restored or replaced, so nothing is charged or mailed:"
+            " `tinko reconcile` until it agrees, then `tinko resume`"
+        )
+    try:
+        yield
+    finally:
+        remember(ledger, mark, account_id)
+
+
+def resume(
+    ledger: Ledger, account_id: str | None, reason: str, by: str, at: datetime, *, anyway: bool
+) -> None:
+    """Let a person allow charging and mailing again; refused while ledger and Stripe disagree, unless `anyway`."""
+    against = objections(ledger, account_id)
+    if against and not anyway:
+        raise InputError(
+            f"{'; '.join(against)}: run `tinko reconcile` and see to `tinko anomalies`, or resume --anyway"
+        )
+    for name in any_pending(ledger):
+        if account_id in (None, name):
+            done(ledger, name)
+    control.resume(ledger, account_id or GLOBAL, reason, by, at)
 
 
 def pending(ledger: Ledger, account_id: str) -> bool:

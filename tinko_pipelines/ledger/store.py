@@ -27,6 +27,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.ledger.types import TEXT_FORMAT
+from tinko_pipelines.redact import redacted, shown
 
 HEAD_REVISION = "0002"
 _MIGRATION_LOCK = 7_405_917_221
@@ -130,10 +131,10 @@ def insert_ignoring(dialect: str, table: Table) -> Any:
 
 
 def _unreachable(engine: Engine, error: SQLAlchemyError) -> StoreError:
-    where = engine.url.render_as_string(hide_password=True)
+    url = engine.url.render_as_string(hide_password=False)
     cause = str(getattr(error, "orig", error)).strip().splitlines() or [type(error).__name__]
     return StoreError(
-        f"the ledger at {where} cannot be used: {cause[0]}; check TINKO_LEDGER_URL and the database"
+        f"the ledger at {shown(url)} cannot be used: {redacted(cause[0], url)}; check TINKO_LEDGER_URL and the database"
     )
 
 

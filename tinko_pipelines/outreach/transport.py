@@ -64,6 +64,10 @@ class SmtpTransport:
             raise SettingsError(
                 "TINKO_SMTP_URL cannot be read: percent-encode the special characters of the password"
             ) from None
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise SettingsError(
+                "TINKO_SMTP_URL: nothing may follow the port; percent-encode the special characters of the password"
+            )
         if parts.scheme not in {"smtp", "smtps", "smtp+plain"} or not parts.hostname:
             raise SettingsError("TINKO_SMTP_URL: write smtp://user:password@host:587 or smtps://host:465")
         self._scheme, self._host = parts.scheme, parts.hostname

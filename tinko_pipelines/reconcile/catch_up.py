@@ -5,23 +5,29 @@ An attempt's id and key are a pure function of its case and number, so the lost 
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from tinko_pipelines.declines.classify import forbids_card, never_again
+from tinko_pipelines.declines.records import Decline
 from tinko_pipelines.gateway.bulk import API_VERSION
 from tinko_pipelines.ledger import cases, ids
-from tinko_pipelines.ledger.schema import attempt, network_attempt, recovery_case
+from tinko_pipelines.ledger.mirror import note_seen
+from tinko_pipelines.ledger.schema import attempt, network_attempt
+from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.reconcile.ledger_side import ACTOR, LedgerSide
 from tinko_pipelines.reconcile.records import Charge, Held
 from tinko_pipelines.reconcile.stripe_side import Shown
 
-MOST_ATTEMPTS = 100
+GAP = 1000
+"""Numbers are looked for so far beyond the last one known; what is named beyond that stays in dispute."""
 _PARAMS = "{}"
 _STATES = {"succeeded": "succeeded", "failed": "declined"}
+_LEFT_OPEN = ("prepared", "calling", "unknown")
 
 
 def record(side: LedgerSide, shown: Shown, now: datetime) -> int:
@@ -35,62 +41,120 @@ def record(side: LedgerSide, shown: Shown, now: datetime) -> int:
         charges = shown.by_case.get(case_id, [])
         try:
             with side.ledger.write() as connection:
-                done += _catch_up(connection, held, charges, tagged[case_id], now)
+                done += _CatchUp(side.ledger, connection, held, now).all(charges, tagged[case_id])
         except IntegrityError:
             continue  # Two attempts that both hold the case: the comparison that follows names it for a person.
     return done
 
 
-def _catch_up(
-    connection: Connection, held: Held, charges: list[Charge], tagged: set[str], now: datetime
-) -> int:
-    case = dict(held.case)
-    evidence: dict[str, Charge] = {charge.names: charge for charge in charges if charge.names is not None}
-    numbers = {ids.attempt_id(case["id"], n): n for n in range(1, MOST_ATTEMPTS + 1)}
-    there = {row["id"]: row for row in held.attempts}
-    named = sorted((set(evidence) | tagged) & set(numbers), key=lambda name: numbers[name])
-    last = max((numbers[name] for name in named), default=0)
-    done = executed = 0
-    won: str | None = None
-    for row in held.attempts:
-        charge = evidence.get(row["id"])
-        overtaken = row["n"] < last and row["state"] in ("prepared", "calling", "unknown")
-        if row["state"] in ("prepared", "calling", "unknown") and (charge is not None or overtaken):
-            values = _outcome(charge, now)
-            if values is None:
-                continue
-            called = row["called_at"] or (charge.created_at if charge else None)
-            connection.execute(
-                attempt.update()
-                .where(attempt.c.id == row["id"], attempt.c.state == row["state"])
-                .values(
-                    fence=row["fence"] + 1, called_at=called, lease_until=None, next_poll_at=None, **values
-                )
-            )
-            done, executed = done + 1, executed + int(values["executed"])
-            won = row["id"] if values["state"] == "succeeded" else won
-            _tell(connection, case, now, row["id"], values, charge)
-    for name in named:
-        if name in there or (values := _outcome(evidence.get(name), now)) is None:
-            continue
-        connection.execute(
-            attempt.insert().values(**_row(case, name, numbers[name], evidence.get(name), now), **values)
+def numbers(case_id: str, names: Set[str], known: int) -> dict[str, int]:
+    """The numbers of those `names` that are attempts of the case, of which `known` is the last in the ledger."""
+    found: dict[str, int] = {}
+    n = 0
+    while len(found) < len(names) and n < known + GAP:
+        n += 1
+        if (name := ids.attempt_id(case_id, n)) in names:
+            found[name], known = n, max(known, n)
+    return found
+
+
+class _CatchUp:
+    """One case in one transaction, and what is found of it on the way."""
+
+    def __init__(self, ledger: Ledger, connection: Connection, held: Held, now: datetime) -> None:
+        self._ledger, self._connection, self._held, self._now = ledger, connection, held, now
+        self._case = dict(held.case)
+        self._done = self._executed = 0
+        self._won: str | None = None
+        self._refused_for_good = False
+
+    def all(self, charges: list[Charge], tagged: set[str]) -> int:
+        """Settle what the ledger holds for open, write down what it does not have; how many of both."""
+        evidence = {charge.names: charge for charge in charges if charge.names is not None}
+        last = max((row["n"] for row in self._held.attempts), default=0)
+        named = numbers(self._case["id"], evidence.keys() | tagged, last)
+        newest = max(named.values(), default=0)
+        there = {row["id"] for row in self._held.attempts}
+        for row in self._held.attempts:
+            charge = evidence.get(row["id"])
+            if row["state"] in _LEFT_OPEN and (charge is not None or row["n"] < newest):
+                self._settle(row, charge)
+        for name in sorted(named, key=lambda name: named[name]):
+            if name not in there:
+                self._write(name, named[name], evidence.get(name))
+        if self._done:
+            self._advance()
+        return self._done
+
+    def _settle(self, row: Mapping[str, Any], charge: Charge | None) -> None:
+        values = _outcome(charge, row["card_brand"], self._now)
+        if values is None:
+            return
+        called = row["called_at"] or (charge.created_at if charge else None)
+        fence = row["fence"] + 1
+        self._connection.execute(
+            attempt.update()
+            .where(attempt.c.id == row["id"], attempt.c.state == row["state"])
+            .values(fence=fence, called_at=called, lease_until=None, next_poll_at=None, **values)
         )
-        done, executed = done + 1, executed + int(values["executed"])
-        won = name if values["state"] == "succeeded" else won
-        _tell(connection, case, now, name, values, evidence.get(name))
-    if done:
-        _case(connection, case, executed, won, now)
-    return done
+        self._tell(row["id"], values, charge)
+
+    def _write(self, name: str, n: int, charge: Charge | None) -> None:
+        row = _row(self._case, name, n, charge, self._now)
+        values = _outcome(charge, row["card_brand"], self._now)
+        if values is None:
+            return
+        self._connection.execute(attempt.insert().values(**row, **values))
+        self._tell(name, values, charge)
+
+    def _tell(self, name: str, values: dict[str, Any], charge: Charge | None) -> None:
+        self._done += 1
+        self._executed += int(values["executed"])
+        self._won = name if values["state"] == "succeeded" else self._won
+        detail = f"found at Stripe as {charge.id}" if charge else "named at Stripe, no charge"
+        kind = f"attempt_{values['state']}"
+        cases.record(self._connection, self._case, self._now, ACTOR, kind, attempt_id=name, detail=detail)
+        if charge is None:
+            return
+        note_seen(self._ledger, self._connection, self._case["account_id"], [charge.details])
+        self._connection.execute(
+            network_attempt.update().where(network_attempt.c.charge_id == charge.id).values(ours=True)
+        )
+        same_card = charge.details.get("payment_method") == self._case["payment_method_id"]
+        if same_card and values["state"] == "declined":
+            refusal = _decline(charge, self._case["card_brand"])
+            self._refused_for_good |= never_again(refusal, charge.created_at.date())
+
+    def _advance(self) -> None:
+        """Count what was found, and close or stop the case as it would have been closed or stopped then."""
+        counted = self._case["executed_attempts"] + self._executed
+        values: dict[str, Any] = {"executed_attempts": counted}
+        if self._won is not None and self._case["state"] in ("open", "needs_human"):
+            reason = "our retry succeeded, before the ledger was restored"
+            cases.close(
+                self._connection,
+                self._case,
+                "recovered",
+                reason,
+                self._now,
+                ACTOR,
+                attempt_id=self._won,
+                **values,
+            )
+            return
+        if self._refused_for_good and self._case["state"] == "open":
+            values["max_attempts"] = min(self._case["max_attempts"], counted)
+            values["due_at"] = max(self._case["plan_ends_at"], self._now)
+        cases.change(self._connection, self._case, self._now, **values)
 
 
-def _outcome(charge: Charge | None, now: datetime) -> dict[str, Any] | None:
+def _outcome(charge: Charge | None, card_brand: str | None, now: datetime) -> dict[str, Any] | None:
     """What became of an attempt, by its charge; None while that is under way."""
     if charge is None:
         return {"state": "abandoned", "settled_at": now, "answer": "restored", "executed": False}
     if charge.status not in _STATES:
         return None
-    outcome: Mapping[str, Any] = charge.details.get("outcome") or {}
+    refusal = _decline(charge, card_brand)
     failed = charge.status == "failed"
     return {
         "state": _STATES[charge.status],
@@ -98,11 +162,34 @@ def _outcome(charge: Charge | None, now: datetime) -> dict[str, Any] | None:
         "answer": "restored",
         "executed": True,
         "charge_id": charge.id,
-        "decline_code": (outcome.get("reason") or charge.details.get("failure_code")) if failed else None,
-        "advice_code": outcome.get("advice_code"),
-        "network_decline_code": outcome.get("network_decline_code"),
-        "network_advice_code": outcome.get("network_advice_code"),
+        "decline_code": refusal.code if failed else None,
+        "advice_code": refusal.advice_code,
+        "network_decline_code": refusal.network_decline_code,
+        "network_advice_code": refusal.network_advice_code,
+        "forbids_card": failed and forbids_card(refusal, charge.created_at.date()),
     }
+
+
+def _decline(charge: Charge, card_brand: str | None) -> Decline:
+    """Why a charge was refused, as the rules read it."""
+    outcome: Mapping[str, Any] = charge.details.get("outcome") or {}
+    return Decline(
+        code=outcome.get("reason") or charge.details.get("failure_code"),
+        network=card_brand,
+        network_decline_code=outcome.get("network_decline_code"),
+        advice_code=outcome.get("advice_code"),
+        network_advice_code=outcome.get("network_advice_code"),
+    )
+
+
+def _card(case: dict[str, Any], charge: Charge | None) -> dict[str, Any]:
+    """The card that was charged, which need not be the one on file now; the case's where no charge shows one."""
+    details = (charge.details if charge else {}).get("payment_method_details") or {}
+    card = details.get("card") or {}
+    mine = card.get("fingerprint") or (charge.details.get("payment_method") if charge and card else None)
+    if mine is None:
+        return {"card_fingerprint": case["card_fingerprint"], "card_brand": case["card_brand"]}
+    return {"card_fingerprint": mine, "card_brand": card.get("brand")}
 
 
 def _row(case: dict[str, Any], name: str, n: int, charge: Charge | None, now: datetime) -> dict[str, Any]:
@@ -121,45 +208,10 @@ def _row(case: dict[str, Any], name: str, n: int, charge: Charge | None, now: da
         "params": _PARAMS,
         "params_sha256": hashlib.sha256(_PARAMS.encode()).hexdigest(),
         "api_version": API_VERSION,
-        "card_fingerprint": case["card_fingerprint"],
-        "card_brand": case["card_brand"],
+        **_card(case, charge),
         "customer_id": case["customer_id"],
         "fence": 1,
         "owner": ACTOR,
         "prepared_at": at or now,
         "called_at": at,
     }
-
-
-def _tell(
-    connection: Connection,
-    case: dict[str, Any],
-    now: datetime,
-    name: str,
-    values: dict[str, Any],
-    charge: Charge | None,
-) -> None:
-    detail = f"found at Stripe as {charge.id}" if charge else "named at Stripe, no charge"
-    kind = f"attempt_{values['state']}"
-    cases.record(connection, case, now, ACTOR, kind, attempt_id=name, detail=detail)
-    if charge is not None:
-        connection.execute(
-            network_attempt.update().where(network_attempt.c.charge_id == charge.id).values(ours=True)
-        )
-
-
-def _case(
-    connection: Connection, case: dict[str, Any], executed: int, won: str | None, now: datetime
-) -> None:
-    counted = case["executed_attempts"] + executed
-    if won is not None and case["state"] in ("open", "needs_human"):
-        reason = "our retry succeeded, before the ledger was restored"
-        cases.close(
-            connection, case, "recovered", reason, now, ACTOR, attempt_id=won, executed_attempts=counted
-        )
-        return
-    connection.execute(
-        recovery_case.update()
-        .where(recovery_case.c.id == case["id"])
-        .values(executed_attempts=counted, version=recovery_case.c.version + 1, updated_at=now)
-    )

@@ -85,6 +85,12 @@ class LedgerSide:
                 found |= set(connection.execute(select(attempt.c.id).where(attempt.c.id.in_(some))).scalars())
         return found
 
+    def has_cases(self) -> bool:
+        """Whether the account has any case."""
+        found = select(recovery_case.c.id).where(recovery_case.c.account_id == self.account_id).limit(1)
+        with self.ledger.read() as connection:
+            return connection.execute(found).first() is not None
+
     def last_news_at(self) -> datetime | None:
         """When the ledger last wrote down anything about a case."""
         with self.ledger.read() as connection:
@@ -205,3 +211,8 @@ def _chunks(names: Iterable[str]) -> Iterable[list[str]]:
     rest = iter(names)
     while some := list(islice(rest, _AT_ONCE)):
         yield some
+
+
+def disputes(ledger: Ledger) -> list[dict[str, Any]]:
+    """What ledger and Stripe disagree about in money, open still."""
+    return [row for row in anomalies.still_open(ledger) if row["kind"] in MONEY]

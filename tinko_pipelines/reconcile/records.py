@@ -6,6 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 KEY_PREFIX = "tinko:v1:"
+_KEPT = (
+    "id object created livemode status amount currency customer payment_method payment_method_details outcome failure_code"
+).split()
+"""What else of a charge is kept: why it was refused, and what the caps count it by."""
 
 
 @dataclass(slots=True)
@@ -85,7 +89,7 @@ def charge_from(raw: Any) -> Charge | None:
         name_of(raw.get("payment_intent")),
         text_of(tags, "tinko_case"),
         text_of(tags, "tinko_attempt"),
-        {name: raw.get(name) for name in ("outcome", "failure_code", "failure_message", "customer")},
+        {name: raw.get(name) for name in _KEPT},
     )
 
 

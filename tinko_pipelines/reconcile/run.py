@@ -47,6 +47,7 @@ def reconcile(ledger: Ledger, reader: BulkReader, now: datetime, *, whole: bool 
 
     The whole window is read when asked for, or when that was last done a day ago.
     After a restore the ledger is first brought up to date: attempts that Stripe knows and it does not are recorded.
+    That needs the cases, so a ledger without any is not done with while Stripe names attempts of ours.
     """
     side = LedgerSide(ledger, reader.account_id, reader.livemode)
     pending = restored.pending(ledger, reader.account_id)
@@ -56,6 +57,9 @@ def reconcile(ledger: Ledger, reader: BulkReader, now: datetime, *, whole: bool 
     if pending and (news := side.last_news_at()) is not None:
         since = min(since, news - timedelta(days=1))
     shown = read(reader, side, since, now + timedelta(seconds=1))
+    named = shown.tags.keys() | {charge.names for charge in shown.strays if charge.names is not None}
+    if last is None:
+        pending = restored.hold_successor(ledger, lambda: named, reader.account_id, now) or pending
     recorded = catch_up.record(side, shown, now) if pending else 0
     doubted = side.doubted()
     names = set(shown.by_case) | side.paid_since(since) | doubted
@@ -63,7 +67,7 @@ def reconcile(ledger: Ledger, reader: BulkReader, now: datetime, *, whole: bool 
     findings += _strays(side, shown, restored.forgiven_before(ledger, reader.account_id), now)
     disagreements = side.note(findings, looks | shown.touched, names, now, whole=whole)
     side.close_run(since, now, shown.objects, disagreements, whole=whole)
-    if pending and disagreements == 0:
+    if pending and disagreements == 0 and (side.has_cases() or not named):
         restored.done(ledger, reader.account_id)
     return Reconciled(since, now, shown.objects, len(names), disagreements, tuple(findings), recorded, whole)
 
@@ -116,13 +120,16 @@ def _strays(side: LedgerSide, shown: Shown, forgiven: datetime | None, now: date
     charges = {charge.names: charge for charge in shown.strays if charge.names is not None}
     tags = {name: tag for name, tag in shown.tags.items() if name not in charges}
     known = side.attempts_known([*charges, *tags])
+    ours = side.cases_of(tag.case_id for tag in tags.values() if tag.case_id is not None)
     before = now - GRACE
     findings = []
     for name, charge in charges.items():
         if name not in known and _counts(charge.created_at, forgiven, before):
             findings.append(_missing(name, charge.case_tag, charge))
     for name, tag in tags.items():
-        if name not in known and _counts(tag.created_at, forgiven, before):
+        # With the whole case an attempt may be lost; one of a case that is there would have been regained.
+        excused = None if tag.case_id in ours else forgiven
+        if name not in known and _counts(tag.created_at, excused, before):
             findings.append(_missing(name, tag.case_id, None))
     return findings
 

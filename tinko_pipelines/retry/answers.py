@@ -4,15 +4,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from tinko_pipelines.declines.classify import classify
+from tinko_pipelines.declines.classify import classify, forbids_card, never_again
 from tinko_pipelines.declines.records import Decline, Verdict
 from tinko_pipelines.gateway.records import Answer
-
-_NEVER_ADVICE = ("03", "21")
-_MENDABLE = frozenset(
-    "authentication_required card_expired duplicate incorrect_details limit_exceeded merchant_config risk_blocked".split()
-)
-"""Refusals of one payment, or of the card as it was told to us; it may pass for another debt, or corrected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +29,27 @@ class Outcome:
     detail: str | None = None
     wait_hours: float = 0.0
 
+    def decline(self, card_brand: str | None) -> Decline:
+        """This refusal, as the rules read it."""
+        return Decline(
+            code=self.decline_code,
+            network=card_brand,
+            network_decline_code=self.network_decline_code,
+            advice_code=self.advice_code,
+            network_advice_code=self.network_advice_code,
+        )
+
     def verdict(self, card_brand: str | None, on: date) -> Verdict:
         """What the dated rules of banks and networks say of this refusal."""
-        return classify(
-            Decline(
-                code=self.decline_code,
-                network=card_brand,
-                network_decline_code=self.network_decline_code,
-                advice_code=self.advice_code,
-                network_advice_code=self.network_advice_code,
-            ),
-            on,
-        )
+        return classify(self.decline(card_brand), on)
 
     def never_again(self, card_brand: str | None, on: date) -> bool:
         """Whether a rule forbids to try this card again for this debt as it is."""
-        verdict = self.verdict(card_brand, on)
-        return verdict.source == "rule" and not verdict.retry_same_card
+        return never_again(self.decline(card_brand), on)
 
     def forbids_card(self, card_brand: str | None, on: date) -> bool:
         """Whether a rule forbids to try this card again for whatever debt."""
-        if not self.never_again(card_brand, on):
-            return False
-        advised = self.advice_code == "do_not_try_again" or self.network_advice_code in _NEVER_ADVICE
-        return advised or self.verdict(card_brand, on).category not in _MENDABLE
+        return forbids_card(self.decline(card_brand), on)
 
 
 def _text(value: Any) -> str | None:

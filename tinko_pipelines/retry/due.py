@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Table, func, literal, select
 
-from tinko_pipelines.ledger import claims
+from tinko_pipelines.ledger import claims, restored
 from tinko_pipelines.ledger.control import charging_allowed, mailing_allowed
 from tinko_pipelines.ledger.schema import message, recovery_case, webhook_event
 from tinko_pipelines.ledger.store import Ledger
@@ -31,8 +31,10 @@ class DueSummary:
 def anything_due(ledger: Ledger, now: datetime, account_id: str, livemode: bool | None = None) -> DueSummary:
     """Count what a drain or a mail run for the account would find to do at `now`; nothing that is paused.
 
-    Each count ends at `COUNTED_MOST`: with very much to do, a tick need not know how much.
+    Nothing at all is due in a restored ledger that is not reconciled. Each count ends at `COUNTED_MOST`: with very much to do, a tick need not know how much.
     """
+    if restored.pending(ledger, account_id):
+        return DueSummary(0, 0, 0, 0)
     janitor = len(waiting(ledger, now, account_id, livemode))
     case = recovery_case.c
     open_cases = claims.is_open() & _of(recovery_case, account_id, livemode) & claims.not_blocked()

@@ -11,6 +11,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DataError, IntegrityError
 
+from tinko_pipelines.declines.records import MOVES
 from tinko_pipelines.ledger import anomalies, cases, ids, limits, restored
 from tinko_pipelines.ledger.schema import (
     BLOCKING,
@@ -143,7 +144,7 @@ def _open(
         detail=passed.reason,
     )
     template = template_for(passed.move, str(row["category"]))
-    sent = _maybe_sent(passed.move, row["first_failed_at"], lost_before, policy)
+    sent = _maybe_sent(row["first_failed_at"], lost_before, policy)
     ahead = [
         _message_row(case, step, template, due) for step, due in enumerate(mails, start=1) if step > sent
     ]
@@ -153,11 +154,15 @@ def _open(
     return "created"
 
 
-def _maybe_sent(move: str, failed_at: datetime, lost_before: datetime | None, policy: Policy) -> int:
-    """How many steps a ledger that was lost at that moment may have sent, had it opened the case at its failure."""
+def _maybe_sent(failed_at: datetime, lost_before: datetime | None, policy: Policy) -> int:
+    """How many steps a ledger that was lost at that moment may have sent, had it opened the case at its failure.
+
+    Whose move it was then nobody knows any more, so it is the most that any move would have had sent.
+    """
     if lost_before is None:
         return 0
-    return sum(due <= lost_before for due in policy.message_times(move, failed_at, failed_at))
+    ladders = (policy.message_times(move, failed_at, failed_at) for move in MOVES)
+    return max(sum(due <= lost_before for due in ladder) for ladder in ladders)
 
 
 def _case_row(

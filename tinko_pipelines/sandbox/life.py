@@ -1,5 +1,7 @@
 """A sandbox brought to life: its folder opened, its world grown, its history lived up to the epoch."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,16 @@ class Sandbox:
     def close(self) -> None:
         """Let go of the file."""
         self.book.store.close()
+
+
+def lived_with(directory: Path) -> dict[str, int]:
+    """With which `seed` and how many `charges` the sandbox in a folder began; empty if there is none yet."""
+    path = directory / BOOK_FILE
+    if not path.exists():
+        return {}
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as book:
+        found = dict(book.execute("SELECT key, value FROM meta WHERE key IN ('seed', 'charges', 'lived')"))
+    return found if found.pop("lived", 0) else {}
 
 
 def open_sandbox(directory: Path, *, seed: int = 7, charges: int = 5000, history_days: int = 90) -> Sandbox:

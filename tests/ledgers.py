@@ -1,0 +1,33 @@
+"""Ledgers of either kind for tests."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.postgres import database
+from tinko_pipelines.ledger.store import Ledger
+
+KINDS = ["sqlite", "postgresql"]
+
+
+@contextmanager
+def empty_ledger(request: pytest.FixtureRequest, folder: Path) -> Iterator[Ledger]:
+    """A new one of the kind that is the fixture's parameter, at the newest schema."""
+    with ledger_url(request, folder) as url:
+        opened = Ledger.open(url)
+        opened.migrate()
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def ledger_url(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """Where a new one of that kind may be made."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{folder / 'ledger.db'}"
+        return
+    with database(request.getfixturevalue("postgres_url"), f"t{uuid.uuid4().hex}") as url:
+        yield url

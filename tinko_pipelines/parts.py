@@ -1,0 +1,110 @@
+"""The parts of the application, each built from the settings alone: clock, ledger, lake, both sides of Stripe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tinko_pipelines.clock import Clock, FixedClock, SystemClock
+from tinko_pipelines.guard import guard
+from tinko_pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from tinko_pipelines.gateway.bulk import BulkReader
+    from tinko_pipelines.gateway.port import Gateway
+    from tinko_pipelines.lake.store import Lake
+    from tinko_pipelines.ledger.budget import RequestBudget
+    from tinko_pipelines.ledger.store import Ledger
+    from tinko_pipelines.model.text import TextModel
+    from tinko_pipelines.outreach.send import SentMail
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What all use cases need, built from one `Settings`; made when first needed and shared by the process."""
+
+    settings: Settings
+
+    @cached_property
+    def clock(self) -> Clock:
+        """Business time: the machine's, the running sandbox's, or that at which a stopped sandbox stands."""
+        if self.settings.clock == "sandbox":
+            from tinko_pipelines.sandbox.client import SandboxClock
+
+            return SandboxClock(self.settings.stripe_api_base)
+        stands_at = self.settings.sandbox_stands_at
+        return SystemClock() if stands_at is None else FixedClock(stands_at)
+
+    def _budget(self, *, reading: bool) -> RequestBudget:
+        """Our own ceiling on requests to Stripe, shared by all readers and writers through the ledger."""
+        from tinko_pipelines.ledger.budget import RequestBudget
+
+        return RequestBudget(
+            self.ledger,
+            self.settings.stripe_account,
+            self.settings.stripe_requests_per_second,
+            reading=reading,
+        )
+
+    @cached_property
+    def gateway(self) -> Gateway:
+        """The writing side of Stripe: single objects, our keys, no retries of its own."""
+        from tinko_pipelines.gateway.stripe_gateway import StripeGateway
+
+        guard(self.settings)
+        return StripeGateway(
+            self.settings.key,
+            self.settings.stripe_api_base,
+            self.settings.stripe_account,
+            rate=self._budget(reading=False),
+        )
+
+    @contextmanager
+    def reader(self, key: str | None = None) -> Iterator[BulkReader]:
+        """The reading side of Stripe: whole pages, with the usual key or another."""
+        from tinko_pipelines.gateway.bulk import BulkReader
+
+        guard(self.settings)
+        reader = BulkReader(
+            key or self.settings.key,
+            self.settings.stripe_api_base,
+            self.settings.stripe_account,
+            rate=self._budget(reading=True),
+        )
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    @cached_property
+    def lake(self) -> Lake:
+        """What Stripe shows, on our side."""
+        from tinko_pipelines.lake.store import Lake
+
+        return Lake(self.settings.lake_dir)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The truth about money and mail, migrated to the schema of this version."""
+        from tinko_pipelines.ledger.store import Ledger
+
+        self.settings.state.mkdir(parents=True, exist_ok=True)
+        ledger = Ledger.open(self.settings.ledger)
+        ledger.migrate()
+        return ledger
+
+    def text_model(self) -> TextModel | None:
+        """The model in use for texts no rule knows, or None before the first training."""
+        from tinko_pipelines.model.text import load_text_model
+
+        return load_text_model(self.settings.model_dir)
+
+    def deliver_in_sandbox(self, mail: SentMail) -> None:
+        """Nobody reads the outbox of a sandbox, so its customers are told what was sent to them."""
+        from tinko_pipelines.sandbox.client import SandboxClient
+
+        if mail.customer_id:
+            SandboxClient(self.settings.stripe_api_base).mail(mail.customer_id, mail.message_id, mail.debt_id)

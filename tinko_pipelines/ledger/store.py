@@ -26,11 +26,11 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from tinko_pipelines.errors import StoreError
-from tinko_pipelines.ledger.types import TEXT_FORMAT
 
 HEAD_REVISION = "0002"
 _MIGRATION_LOCK = 7_405_917_221
 _READ_ONLY = "tinko_read_only"
+_CLOCK = text("SELECT clock_timestamp()")
 
 
 class Ledger:
@@ -81,13 +81,21 @@ class Ledger:
         with self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
-    def database_now(self, connection: Connection) -> datetime:
-        """The database's real clock, for leases only."""
+    @contextmanager
+    def glance(self) -> Iterator[Connection]:
+        """A connection for one statement, outside of any transaction."""
+        options: dict[str, Any] = {_READ_ONLY: True}
         if self.dialect == "postgresql":
-            moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
-            return moment.astimezone(UTC)
-        value = connection.execute(text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now') || '000Z'")).scalar_one()
-        return datetime.strptime(value, TEXT_FORMAT).replace(tzinfo=UTC)
+            options["isolation_level"] = "AUTOCOMMIT"
+        with self.engine.connect().execution_options(**options) as connection:
+            yield connection
+
+    def database_now(self, connection: Connection) -> datetime:
+        """The database's real clock, for leases only. SQLite's is this machine's, so it need not be asked."""
+        if self.dialect == "sqlite":
+            return datetime.now(UTC)
+        moment: datetime = connection.execute(_CLOCK).scalar_one()
+        return moment.astimezone(UTC)
 
     def database_moment(self, later_seconds: float = 0.0) -> ColumnElement[Any]:
         """The same clock, so much later, as an expression for a statement."""

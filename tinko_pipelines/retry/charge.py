@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import IntegrityError
 
 from tinko_pipelines.clock import Clock
@@ -17,7 +17,7 @@ from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import attempts, caps, cases
 from tinko_pipelines.ledger.control import charging_allowed
 from tinko_pipelines.ledger.mirror import note_seen
-from tinko_pipelines.ledger.schema import BLOCKING, attempt
+from tinko_pipelines.ledger.schema import BLOCKING, attempt, one_of
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry import breaker, janitor, poison
 from tinko_pipelines.retry.answers import Outcome, interpret
@@ -100,7 +100,8 @@ def _prepare(run: Run, case_id: str, now: datetime) -> tuple[dict[str, Any], dic
             case = load_case(run.ledger, connection, case_id)
             if case["state"] != "open" or case["due_at"] is None or case["due_at"] > now:
                 return case, None, "skipped"
-            busy = select(attempt.c.id).where(attempt.c.case_id == case_id, attempt.c.state.in_(BLOCKING))
+            blocking = text(one_of("attempt.state", BLOCKING))
+            busy = select(attempt.c.id).where(attempt.c.case_id == case_id, blocking)
             if connection.execute(busy).first():
                 # Another drain is at it; its own attempt must neither count against it nor change its case.
                 return case, None, "skipped"
@@ -162,37 +163,41 @@ def _begin_call(
     The row as it is called with, or the state the retry ended in.
     """
     now = run.clock.now()
+    late = now - looked_at > LOOK_LASTS
     try:
         with run.ledger.write() as connection:
-            load_case(run.ledger, connection, case["id"])
+            current = load_case(run.ledger, connection, case["id"])
             note_seen(run.ledger, connection, row["account_id"], clearance.charges)
-            late = now - looked_at > LOOK_LASTS
-            held_up = late or attempts.held_up(run.ledger, connection, row, run.lease_seconds)
-            answer = "held_up" if held_up else _obstacle(run, connection, case, row, now)
+            present = run.ledger.database_now(connection)
+            held_up = late or attempts.held_up(present, row, run.lease_seconds)
+            answer = "held_up" if held_up else _obstacle(run, connection, case, row, current, now)
             if answer is None:
-                lease = run.ledger.database_now(connection) + timedelta(seconds=run.lease_seconds)
-                if not attempts.update(connection, row, state="calling", called_at=now, lease_until=lease):
-                    return "skipped"
-                stored = connection.execute(select(attempt).where(attempt.c.id == row["id"])).mappings().one()
-                return dict(stored)
+                lease = present + timedelta(seconds=run.lease_seconds)
+                begun = {"state": "calling", "called_at": now, "lease_until": lease}
+                return row | begun if attempts.update(connection, row, **begun) else "skipped"
     except IntegrityError:
         # The database refuses what the code would have done: it has seen a pause or a limit in between.
         with run.ledger.write() as connection:
-            answer = _obstacle(run, connection, case, row, now) or "refused_by_ledger"
+            current = load_case(run.ledger, connection, case["id"])
+            answer = _obstacle(run, connection, case, row, current, now) or "refused_by_ledger"
     settle(run.ledger, row, Outcome("abandoned", answer), now, ACTOR)
     return "refused" if answer == "cap" else "skipped"
 
 
 def _obstacle(
-    run: Run, connection: Connection, case: dict[str, Any], row: dict[str, Any], now: datetime
+    run: Run,
+    connection: Connection,
+    case: dict[str, Any],
+    row: dict[str, Any],
+    current: dict[str, Any],
+    now: datetime,
 ) -> str | None:
     """What has come up against the call since it was prepared; a limit's refusal is stored at once."""
-    current = load_case(run.ledger, connection, case["id"])
     if not charging_allowed(connection, row["account_id"], now):
         return "paused"
     if current["state"] != "open" or current["version"] != case["version"]:
         return "case_changed"
-    refusal = caps.reached(connection, row, now, besides=row["id"])
+    refusal = caps.reached(connection, current | row, now, besides=row["id"])
     if refusal is None:
         return None
     caps.record_refusal(connection, current, refusal, now)
@@ -201,8 +206,8 @@ def _obstacle(
 
 def _call(run: Run, row: dict[str, Any]) -> str:
     run.boundary("before_http")
-    with run.ledger.read() as connection:
-        if attempts.held_up(run.ledger, connection, row, run.lease_seconds):
+    with run.ledger.glance() as connection:
+        if attempts.held_up(run.ledger.database_now(connection), row, run.lease_seconds):
             return "skipped"  # Whoever looks at it next asks again whether it may be made.
     answer = run.gateway.post(
         janitor.operation_path(row),

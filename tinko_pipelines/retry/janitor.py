@@ -185,7 +185,7 @@ def _may_call_again(
         return False
     with ledger.write() as connection:
         present = load_case(ledger, connection, case["id"])
-        if attempts.held_up(ledger, connection, row, lease_seconds):
+        if attempts.held_up(ledger.database_now(connection), row, lease_seconds):
             return False
         if present["state"] != "open" or not charging_allowed(connection, row["account_id"], now):
             return False

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, type_coerce
 
 from tinko_pipelines.ledger import ids
+from tinko_pipelines.ledger.leases import lapsed
 from tinko_pipelines.ledger.schema import UNRESOLVED, attempt
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.ledger.types import UtcDateTime
@@ -93,7 +94,7 @@ def claim(
         .where(
             attempt.c.id == attempt_id,
             attempt.c.state.in_(UNRESOLVED),
-            (attempt.c.lease_until.is_(None)) | (attempt.c.lease_until <= present),
+            lapsed(ledger, attempt.c.lease_until),
         )
         .values(
             fence=attempt.c.fence + 1, owner=owner, lease_until=present + timedelta(seconds=lease_seconds)

@@ -168,7 +168,7 @@ class _Turns:
 
     def _claim(self, now: datetime) -> None:
         run = self._run
-        with run.ledger.write() as connection:
+        with run.ledger.write(durable=False) as connection:
             allowed = charging_allowed(connection, run.gateway.account_id, now)
             found = (
                 claims.claim_due(

@@ -18,7 +18,7 @@ from tinko_pipelines.ledger import attempts, caps, cases
 from tinko_pipelines.ledger.control import charging_allowed
 from tinko_pipelines.ledger.mirror import note_seen
 from tinko_pipelines.ledger.schema import BLOCKING, attempt, one_of
-from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.ledger.store import Ledger, collided, repeated
 from tinko_pipelines.retry import breaker, janitor, poison
 from tinko_pipelines.retry.answers import Outcome, interpret
 from tinko_pipelines.retry.preflight import Clearance, preflight
@@ -46,21 +46,25 @@ class Run:
 def retry(run: Run, case_id: str) -> str:
     """Retry one case that is due; the state it ended in.
 
-    Raises GatewayError when Stripe refuses the key. Whatever else goes wrong with it is noted, and it waits.
+    Raises GatewayError when Stripe refuses the key. Whatever else goes wrong with it is noted, and it waits: for the
+    next drain, and an attempt that was begun for its lease to lapse, where only another process was in the way.
     """
     try:
         return _retry(run, case_id)
     except Exception as error:
+        if collided(error):
+            return "skipped"
         if poison.is_everybodys(error):
             raise
-        poison.case_failed(run.ledger, case_id, error, run.clock.now(), ACTOR)
-        return "failed"
+        failure = error
+    repeated(lambda: poison.case_failed(run.ledger, case_id, failure, run.clock.now(), ACTOR))
+    return "failed"
 
 
 def _retry(run: Run, case_id: str) -> str:
     now = run.clock.now()
     run.boundary("before_prepare")
-    case, row, verdict = _prepare(run, case_id, now)
+    case, row, verdict = repeated(lambda: _prepare(run, case_id, now))
     if row is None:
         return verdict
     run.boundary("after_prepare")
@@ -72,14 +76,9 @@ def _retry(run: Run, case_id: str) -> str:
         outcome = Outcome(
             "abandoned", clearance.answer, detail=clearance.reason, wait_hours=clearance.wait_hours
         )
-        settle(
-            run.ledger,
-            row,
-            outcome,
-            now,
-            ACTOR,
-            close_as=clearance.close_as,
-            paid_twice=clearance.paid_twice,
+        close_as, paid_twice = clearance.close_as, clearance.paid_twice
+        repeated(
+            lambda: settle(run.ledger, row, outcome, now, ACTOR, close_as=close_as, paid_twice=paid_twice)
         )
         if clearance.key_refused:
             breaker.trip_on_refused_key(run.ledger, row["account_id"], now, clearance.reason)
@@ -163,25 +162,42 @@ def _begin_call(
     The row as it is called with, or the state the retry ended in.
     """
     now = run.clock.now()
-    late = now - looked_at > LOOK_LASTS
     try:
-        with run.ledger.write() as connection:
-            current = load_case(run.ledger, connection, case["id"])
-            note_seen(run.ledger, connection, row["account_id"], clearance.charges)
-            present = run.ledger.database_now(connection)
-            held_up = late or attempts.held_up(present, row, run.lease_seconds)
-            answer = "held_up" if held_up else _obstacle(run, connection, case, row, current, now)
-            if answer is None:
-                lease = present + timedelta(seconds=run.lease_seconds)
-                begun = {"state": "calling", "called_at": now, "lease_until": lease}
-                return row | begun if attempts.update(connection, row, **begun) else "skipped"
+        called = repeated(lambda: _commit(run, case, row, clearance, now, late=now - looked_at > LOOK_LASTS))
     except IntegrityError:
         # The database refuses what the code would have done: it has seen a pause or a limit in between.
-        with run.ledger.write() as connection:
-            current = load_case(run.ledger, connection, case["id"])
-            answer = _obstacle(run, connection, case, row, current, now) or "refused_by_ledger"
-    settle(run.ledger, row, Outcome("abandoned", answer), now, ACTOR)
-    return "refused" if answer == "cap" else "skipped"
+        called = repeated(lambda: _why_refused(run, case, row, now))
+    if called is None:
+        return "skipped"
+    if not isinstance(called, str):
+        return called
+    given_up = Outcome("abandoned", called)
+    repeated(lambda: settle(run.ledger, row, given_up, now, ACTOR))
+    return "refused" if called == "cap" else "skipped"
+
+
+def _commit(
+    run: Run, case: dict[str, Any], row: dict[str, Any], clearance: Clearance, now: datetime, *, late: bool
+) -> dict[str, Any] | str | None:
+    """The row as it is called with, or what has come up against the call; None when the attempt is not ours any more."""
+    with run.ledger.write() as connection:
+        current = load_case(run.ledger, connection, case["id"])
+        note_seen(run.ledger, connection, row["account_id"], clearance.charges)
+        present = run.ledger.database_now(connection)
+        if late or attempts.held_up(present, row, run.lease_seconds):
+            return "held_up"
+        answer = _obstacle(run, connection, case, row, current, now)
+        if answer is not None:
+            return answer
+        lease_until = present + timedelta(seconds=run.lease_seconds)
+        begun = {"state": "calling", "called_at": now, "lease_until": lease_until}
+        return row | begun if attempts.update(connection, row, **begun) else None
+
+
+def _why_refused(run: Run, case: dict[str, Any], row: dict[str, Any], now: datetime) -> str:
+    with run.ledger.write() as connection:
+        current = load_case(run.ledger, connection, case["id"])
+        return _obstacle(run, connection, case, row, current, now) or "refused_by_ledger"
 
 
 def _obstacle(
@@ -218,7 +234,7 @@ def _call(run: Run, row: dict[str, Any]) -> str:
     run.boundary("after_http")
     outcome, now = interpret(answer), run.clock.now()
     run.boundary("before_settle")
-    kept = settle(run.ledger, row, outcome, now, ACTOR)
+    kept = repeated(lambda: settle(run.ledger, row, outcome, now, ACTOR))
     run.boundary("after_settle")
     if outcome.answer == "key_refused":
         breaker.trip_on_refused_key(run.ledger, row["account_id"], now, outcome.detail)

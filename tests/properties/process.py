@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, event, literal
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, event
 
 from tinko_pipelines.errors import MailError
 from tinko_pipelines.ledger.store import Ledger
@@ -53,10 +53,10 @@ class TimedLedger(Ledger):
         return cls(Ledger.open(url).engine, times)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
         self.passing("begin")
         try:
-            with super().write() as connection:
+            with super().write(durable=durable) as connection:
                 yield connection
         finally:
             self.writes += 1
@@ -65,7 +65,10 @@ class TimedLedger(Ledger):
         return self._times.database
 
     def database_moment(self, later_seconds: float = 0.0) -> ColumnElement[Any]:
-        return literal(self._times.database + timedelta(seconds=later_seconds), UtcDateTime())
+        later = timedelta(seconds=later_seconds)
+        return bindparam(
+            "moment", callable_=lambda: self._times.database + later, type_=UtcDateTime(), unique=True
+        )
 
 
 class Process:

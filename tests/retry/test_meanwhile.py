@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import Table
 
 from tests.fake_stripe import NOW, FakeStripe
+from tests.ledger.rows import add, add_case, attempt_values
 from tests.retry.test_drain import rows, run
 from tests.retry.test_trouble import Troubled, case_of, planned
 from tinko_pipelines.clock import FixedClock
 from tinko_pipelines.gateway.records import Answer
 from tinko_pipelines.ledger import anomalies, attempts
 from tinko_pipelines.ledger.control import pause, resume
-from tinko_pipelines.ledger.schema import attempt, recovery_case
+from tinko_pipelines.ledger.schema import attempt, cap_refusal, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry import janitor
 from tinko_pipelines.retry.drain import DrainResult, drain
@@ -72,6 +73,25 @@ def test_between_look_and_call(ledger: Ledger, what: str) -> None:
     run(ledger, fake, 8.1)
     run(ledger, fake, 8.2)
     assert (case_of(ledger, "pi_1")["state"], fake.succeeded("pi_1")) == ("recovered", 1)
+
+
+def test_a_card_that_is_forbidden_between_look_and_call_is_left_alone(ledger: Ledger) -> None:
+    fake = FakeStripe()
+    planned(ledger, fake, "pi_1")
+    case = case_of(ledger, "pi_1")
+
+    def forbid() -> None:
+        ended = {"state": "declined", "answer": "restored", "called_at": NOW, "settled_at": NOW}
+        card = {"card_fingerprint": case["card_fingerprint"], "forbids_card": True}
+        with ledger.write() as connection:
+            add_case(connection, "other")
+            add(connection, attempt, **attempt_values("other", NOW, **ended, **card))
+
+    assert run_until(ledger, fake, "before_begin_call", forbid).refused == 1
+    assert fake.charges == []
+    (refusal,) = rows(ledger, cap_refusal)
+    assert (refusal["rule"], refusal["free_at"]) == ("card_forbidden", case["plan_ends_at"])
+    assert case_of(ledger, "pi_1")["due_at"] == case["plan_ends_at"]
 
 
 @pytest.mark.parametrize("what", ["closed", "put off", "used up", "taken"])

@@ -5,11 +5,13 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, type_coerce
 
 from tinko_pipelines.ledger import ids
+from tinko_pipelines.ledger.leases import lapsed
 from tinko_pipelines.ledger.schema import UNRESOLVED, attempt
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.ledger.types import UtcDateTime
 
 LONGEST_PAUSE_SECONDS = 180.0
 """A call that was not sent so long after it was cleared is not sent any more, even if nobody has taken it over."""
@@ -27,7 +29,9 @@ def prepare(
     lease_seconds: float,
 ) -> dict[str, Any]:
     """Insert the case's next attempt, all that will be sent included; the row as stored."""
-    last = connection.execute(select(func.max(attempt.c.n)).where(attempt.c.case_id == case["id"])).scalar()
+    present = type_coerce(ledger.database_moment(), UtcDateTime())
+    numbers = select(func.max(attempt.c.n), present).where(attempt.c.case_id == case["id"])
+    last, began = connection.execute(numbers).one()
     n = (last or 0) + 1
     frozen = json.dumps(params, sort_keys=True, separators=(",", ":"))
     identity = ids.attempt_id(case["id"], n)
@@ -51,14 +55,14 @@ def prepare(
         "state": "prepared",
         "fence": 1,
         "owner": owner,
-        "lease_until": ledger.database_now(connection) + timedelta(seconds=lease_seconds),
+        "lease_until": began + timedelta(seconds=lease_seconds),
         "prepared_at": at,
         "poll_count": 0,
-        "called_at": None,
         "executed": False,
+        "forbids_card": False,
     }
-    connection.execute(attempt.insert().values(**row))
-    return row
+    connection.execute(attempt.insert(), row)
+    return dict.fromkeys(attempt.c.keys()) | row
 
 
 def update(connection: Connection, row: dict[str, Any], **values: Any) -> bool:
@@ -71,10 +75,13 @@ def update(connection: Connection, row: dict[str, Any], **values: Any) -> bool:
     return done.rowcount == 1
 
 
-def held_up(ledger: Ledger, connection: Connection, row: dict[str, Any], lease_seconds: float) -> bool:
-    """Whether the process was asleep for so long since it took or renewed the lease that what it knows is stale."""
+def held_up(present: datetime, row: dict[str, Any], lease_seconds: float) -> bool:
+    """Whether the process was asleep for so long since it took or renewed the lease that what it knows is stale.
+
+    `present` is the database's clock.
+    """
     began: datetime = row["lease_until"] - timedelta(seconds=lease_seconds)
-    return ledger.database_now(connection) - began > timedelta(seconds=LONGEST_PAUSE_SECONDS)
+    return present - began > timedelta(seconds=LONGEST_PAUSE_SECONDS)
 
 
 def claim(
@@ -87,7 +94,7 @@ def claim(
         .where(
             attempt.c.id == attempt_id,
             attempt.c.state.in_(UNRESOLVED),
-            (attempt.c.lease_until.is_(None)) | (attempt.c.lease_until <= present),
+            lapsed(ledger, attempt.c.lease_until),
         )
         .values(
             fence=attempt.c.fence + 1, owner=owner, lease_until=present + timedelta(seconds=lease_seconds)

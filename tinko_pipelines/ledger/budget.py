@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from tinko_pipelines.ledger.leases import holds
 from tinko_pipelines.ledger.schema import request_budget
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
 
@@ -53,7 +54,7 @@ class RequestBudget:
             present = self._ledger.database_now(connection)
             row = self._row(connection, present)
             until = present + timedelta(seconds=seconds)
-            if row["blocked_until"] is None or row["blocked_until"] < until:
+            if not holds(row["blocked_until"], until):
                 self._store(connection, blocked_until=until)
 
     def _fetch(self, max_wait_seconds: float | None) -> tuple[int, float]:
@@ -61,7 +62,7 @@ class RequestBudget:
         with self._ledger.write() as connection:
             present = self._ledger.database_now(connection)
             row = self._row(connection, present)
-            if row["blocked_until"] is not None and row["blocked_until"] > present:
+            if holds(row["blocked_until"], present):
                 return 0, (row["blocked_until"] - present).total_seconds()
             if row["filled_at"] > present:
                 # The clock was set back; until it had come so far again nothing would be filled.

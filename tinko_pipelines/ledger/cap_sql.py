@@ -1,4 +1,4 @@
-"""When a limit refuses an attempt or a call, as SQL over NEW and OLD. `caps` asks the same in Python."""
+"""When a limit refuses an attempt or a call, as SQL over NEW and OLD: for the triggers, and for whoever asks beforehand."""
 
 from tinko_pipelines.ledger.schema import MAILED, SPENT, UNRESOLVED, one_of
 
@@ -40,8 +40,8 @@ def in_force(moment: str) -> str:
     return f"r.valid_from <= {moment} AND (r.valid_until IS NULL OR r.valid_until > {moment})"
 
 
-def attempt_caps(dialect: str, moment: str) -> str:
-    """Whether a rule in force at `moment` is used up by attempts other than this one."""
+def _used_up(dialect: str, moment: str) -> str:
+    """Whether cap rule `r` is in force at `moment` and used up by attempts other than this one."""
     start = before(dialect, moment, "r.window_hours")
 
     def refused_and_open(key: str) -> str:
@@ -60,15 +60,20 @@ def attempt_caps(dialect: str, moment: str) -> str:
         f" AND a.id <> NEW.id AND a.prepared_at > {start})"
     )
     return (
-        "EXISTS (SELECT 1 FROM cap_rule r WHERE r.network IN ('any', lower(NEW.card_brand))"
+        "r.network IN ('any', lower(NEW.card_brand))"
         f" AND {in_force(moment)} AND ((r.keyed_by IN ('fingerprint', 'fingerprint_amount')"
         " AND NEW.card_fingerprint IS NOT NULL) OR (r.keyed_by = 'customer' AND NEW.customer_id IS NOT NULL)"
         " OR r.keyed_by = 'account') AND r.max_attempts <= CASE r.keyed_by"
         f" WHEN 'fingerprint' THEN {refused_and_open(card)}"
         f" WHEN 'fingerprint_amount' THEN {refused_and_open(amount)}"
         f" WHEN 'customer' THEN {refused_and_open('{t}.customer_id = NEW.customer_id')}"
-        f" ELSE {own_of_account} END)"
+        f" ELSE {own_of_account} END"
     )
+
+
+def attempt_caps(dialect: str, moment: str) -> str:
+    """Whether a rule in force at `moment` is used up by attempts other than this one."""
+    return f"EXISTS (SELECT 1 FROM cap_rule r WHERE {_used_up(dialect, moment)})"
 
 
 CARD_FORBIDDEN = (
@@ -78,14 +83,48 @@ CARD_FORBIDDEN = (
 """Whether an attempt of ours on this card, for whatever debt, was answered so that it may never be tried again."""
 
 
-def amount_ceiling(dialect: str) -> str:
-    """Whether this call would bring the account above what it may try to collect in 24 hours."""
+def _exceeded(dialect: str, moment: str) -> str:
+    """Whether a call at `moment` would bring the account above ceiling `l`, what it may try to collect in 24 hours."""
     return (
-        "EXISTS (SELECT 1 FROM amount_ceiling l WHERE l.account_id = NEW.account_id"
-        " AND l.currency = NEW.currency AND l.max_minor_per_day < NEW.amount_minor"
+        "l.account_id = NEW.account_id AND l.currency = NEW.currency AND l.max_minor_per_day < NEW.amount_minor"
         " + (SELECT coalesce(sum(a.amount_minor), 0) FROM attempt a WHERE a.account_id = NEW.account_id"
         f" AND a.currency = NEW.currency AND {one_of('a.state', SPENT)} AND a.id <> NEW.id"
-        f" AND a.called_at > {before(dialect, 'NEW.called_at', '24')}))"
+        f" AND a.called_at > {before(dialect, moment, '24')})"
+    )
+
+
+def amount_ceiling(dialect: str) -> str:
+    """Whether this call would bring the account above its ceiling."""
+    return f"EXISTS (SELECT 1 FROM amount_ceiling l WHERE {_exceeded(dialect, 'NEW.called_at')})"
+
+
+CARD, CEILING = "card_forbidden", "amount_ceiling"
+ASKED = (
+    "id",
+    "account_id",
+    "card_fingerprint",
+    "card_brand",
+    "customer_id",
+    "amount_minor",
+    "currency",
+    "at",
+)
+
+
+def reached(dialect: str) -> str:
+    """The query for every limit that an attempt named by the binds `ASKED` would meet, prepared or called at `:at`.
+
+    It is the triggers' own text, with the binds in the place of the row.
+    """
+    types = {"amount_minor": "bigint", "at": "text" if dialect == "sqlite" else "timestamptz"}
+    columns = ", ".join(f"CAST(:{name} AS {types.get(name, 'text')}) AS {name}" for name in ASKED)
+    return (
+        f"WITH new AS (SELECT {columns})"
+        " SELECT r.rule, r.keyed_by, r.max_attempts, r.window_hours, r.valid_until"
+        f" FROM new JOIN cap_rule r ON {_used_up(dialect, 'NEW.at')}"
+        f" UNION ALL SELECT '{CARD}', 'fingerprint', 0, 0, NULL FROM new WHERE {CARD_FORBIDDEN}"
+        f" UNION ALL SELECT '{CEILING}', 'ceiling', l.max_minor_per_day, 24, NULL"
+        f" FROM new JOIN amount_ceiling l ON {_exceeded(dialect, 'NEW.at')}"
     )
 
 

@@ -1,18 +1,17 @@
 """Why an attempt may not be made now, and when it may: the same limits the triggers hold, asked beforehand."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, or_, select, text
+from sqlalchemy import Connection, Select, bindparam, func, or_, select, text
 
-from tinko_pipelines.ledger import cases
+from tinko_pipelines.ledger import cap_sql, cases
 from tinko_pipelines.ledger.schema import (
     MAILED,
     SPENT,
     UNRESOLVED,
-    amount_ceiling,
     attempt,
     cap_refusal,
     cap_rule,
@@ -20,11 +19,16 @@ from tinko_pipelines.ledger.schema import (
     network_attempt,
     one_of,
 )
+from tinko_pipelines.ledger.types import UtcDateTime
 
-CEILING = "amount_ceiling"
-FORBIDDEN = "card_forbidden"
 _DAY = timedelta(hours=24)
 # Spelled out as the partial indexes have them: with bound values a prepared statement could not use those.
+_REACHED = {
+    dialect: text(cap_sql.reached(dialect))
+    .bindparams(bindparam("at", type_=UtcDateTime()))
+    .columns(valid_until=UtcDateTime())
+    for dialect in ("sqlite", "postgresql")
+}
 _DECLINED = text("network_attempt.declined")
 _NOT_ABANDONED = text("attempt.state <> 'abandoned'")
 _SPENT = text(one_of("attempt.state", SPENT))
@@ -57,12 +61,10 @@ def reached(
                 "customer": case["customer_id"],
             },
         )
-    left_out = besides or ""
-    found = [
-        *_forbidden(connection, case, at, left_out),
-        *_caps(connection, case, at, left_out),
-        *_ceiling(connection, case, at, left_out),
-    ]
+    asked = {name: case[name] for name in cap_sql.ASKED if name not in ("id", "at")}
+    asked |= {"id": besides or "", "at": at}
+    rules = connection.execute(_REACHED[connection.dialect.name], asked).mappings().all()
+    found = [_refusal(connection, dict(rule), case, at, asked["id"]) for rule in rules]
     return max(found, key=lambda refusal: (refusal.free_at, refusal.rule), default=None)
 
 
@@ -86,7 +88,9 @@ def mail_reached(connection: Connection, row: dict[str, Any], at: datetime) -> R
             message.c.claimed_at > at - timedelta(hours=rule["window_hours"]),
             message.c.id != row["id"],
         )
-        found += _refusal(rule, row[key], connection.execute(query).scalars(), at)
+        times = connection.execute(query).scalars().all()
+        if len(times) >= rule["max_attempts"]:
+            found.append(_of_cap(rule, row[key], times, at))
     return max(found, key=lambda refusal: (refusal.free_at, refusal.rule), default=None)
 
 
@@ -120,65 +124,47 @@ def rules_in_force(connection: Connection, at: datetime) -> list[dict[str, Any]]
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _forbidden(connection: Connection, case: dict[str, Any], at: datetime, besides: str) -> Iterator[Refusal]:
-    card = case["card_fingerprint"]
-    query = select(attempt.c.id).where(
-        attempt.c.account_id == case["account_id"],
-        attempt.c.card_fingerprint == card,
-        text("attempt.forbids_card"),
-        attempt.c.id != besides,
-    )
-    if card and connection.execute(query.limit(1)).first() is not None:
-        yield Refusal(FORBIDDEN, card, max(case["plan_ends_at"], at))
-
-
-def _caps(connection: Connection, case: dict[str, Any], at: datetime, besides: str) -> Iterator[Refusal]:
-    brand = (case["card_brand"] or "").lower()
-    for rule in rules_in_force(connection, at):
-        subject = _subject(rule["keyed_by"], case)
-        if subject is None or rule["network"] not in ("any", brand):
-            continue
-        if rule["keyed_by"] == "account":
-            times = _newest_of_account(connection, rule, case, at, besides)
-        else:
-            times = _refused_and_open(connection, rule, case, at, besides)
-        yield from _refusal(rule, subject, times, at)
-
-
 def _refusal(
-    rule: dict[str, Any], subject: str, times: Iterable[datetime], at: datetime
-) -> Iterator[Refusal]:
-    """The refusal by `rule` if `times`, all within its window, use it up."""
+    connection: Connection, rule: dict[str, Any], case: dict[str, Any], at: datetime, besides: str
+) -> Refusal:
+    """What to tell of a limit that is reached: by whom, and until when."""
+    if rule["rule"] == cap_sql.CARD:
+        return Refusal(rule["rule"], case["card_fingerprint"], max(case.get("plan_ends_at", at), at))
+    if rule["rule"] == cap_sql.CEILING:
+        return _of_ceiling(connection, rule["max_attempts"], case, at, besides)
+    count = _newest_of_account if rule["keyed_by"] == "account" else _refused_and_open
+    return _of_cap(rule, _subject(rule["keyed_by"], case), count(connection, rule, case, at, besides), at)
+
+
+def _of_cap(rule: dict[str, Any], subject: str, times: Iterable[datetime], at: datetime) -> Refusal:
+    """The refusal by `rule`, which `times` (all within its window) use up."""
     most, newest_first = rule["max_attempts"], sorted(times, reverse=True)
-    if len(newest_first) < most:
-        return
     free_at = (newest_first[most - 1] if most else at) + timedelta(hours=rule["window_hours"])
     ends_at = rule["valid_until"]
-    yield Refusal(rule["rule"], subject, min(free_at, ends_at) if ends_at else free_at)
+    return Refusal(rule["rule"], subject, min(free_at, ends_at) if ends_at else free_at)
 
 
-def _subject(keyed_by: str, case: dict[str, Any]) -> str | None:
-    card: str | None = case["card_fingerprint"]
-    if keyed_by == "fingerprint_amount" and card:
-        return f"{card} {case['amount_minor']} {case['currency']}"
-    subjects = {"fingerprint": card, "customer": case["customer_id"], "account": case["account_id"]}
-    return subjects.get(keyed_by) or None
+def _subject(keyed_by: str, case: dict[str, Any]) -> str:
+    if keyed_by == "fingerprint_amount":
+        return f"{case['card_fingerprint']} {case['amount_minor']} {case['currency']}"
+    names = {"fingerprint": "card_fingerprint", "customer": "customer_id", "account": "account_id"}
+    return str(case[names[keyed_by]])
 
 
 def _newest_of_account(
     connection: Connection, rule: dict[str, Any], case: dict[str, Any], at: datetime, besides: str
 ) -> list[datetime]:
-    """When the newest attempts of the account were prepared, if there are enough of them to use the rule up."""
-    ours = (
-        attempt.c.account_id == case["account_id"],
-        _NOT_ABANDONED,
-        attempt.c.prepared_at > at - timedelta(hours=rule["window_hours"]),
-        attempt.c.id != besides,
+    """When the newest attempts of the account, as many as the rule allows, were prepared."""
+    newest = (
+        select(attempt.c.prepared_at)
+        .where(
+            attempt.c.account_id == case["account_id"],
+            _NOT_ABANDONED,
+            attempt.c.prepared_at > at - timedelta(hours=rule["window_hours"]),
+            attempt.c.id != besides,
+        )
+        .order_by(attempt.c.prepared_at.desc())
     )
-    count = select(func.count()).select_from(attempt).where(*ours)
-    if connection.execute(count).scalar_one() < rule["max_attempts"]:
-        return []
-    newest = select(attempt.c.prepared_at).where(*ours).order_by(attempt.c.prepared_at.desc())
     return list(connection.execute(newest.limit(rule["max_attempts"])).scalars())
 
 
@@ -201,11 +187,10 @@ def _refused_and_open(
     return [*connection.execute(seen).scalars(), *connection.execute(ours).scalars()]
 
 
-def _ceiling(connection: Connection, case: dict[str, Any], at: datetime, besides: str) -> Iterator[Refusal]:
-    same = amount_ceiling.c.account_id == case["account_id"], amount_ceiling.c.currency == case["currency"]
-    most = connection.execute(select(amount_ceiling.c.max_minor_per_day).where(*same)).scalar()
-    if most is None:
-        return
+def _of_ceiling(
+    connection: Connection, most_minor: int, case: dict[str, Any], at: datetime, besides: str
+) -> Refusal:
+    """Free again when so much of the newest day's calls has grown old that there is room."""
     spent = (
         attempt.c.account_id == case["account_id"],
         attempt.c.currency == case["currency"],
@@ -213,16 +198,13 @@ def _ceiling(connection: Connection, case: dict[str, Any], at: datetime, besides
         attempt.c.called_at > at - _DAY,
         attempt.c.id != besides,
     )
-    total = connection.execute(select(func.sum(attempt.c.amount_minor)).where(*spent)).scalar()
-    left = int(total or 0) + case["amount_minor"] - most
-    if left <= 0:
-        return
     query = select(attempt.c.called_at, attempt.c.amount_minor).where(*spent).order_by(attempt.c.called_at)
-    calls = connection.execute(query).tuples()
+    calls = connection.execute(query).tuples().all()
+    left = sum(amount for _, amount in calls) + case["amount_minor"] - most_minor
     free_at = at + _DAY
     for called_at, amount in calls:
         left -= amount
         if left <= 0:
             free_at = called_at + _DAY
             break
-    yield Refusal(CEILING, f"{case['account_id']} {case['currency']}", free_at)
+    return Refusal(cap_sql.CEILING, f"{case['account_id']} {case['currency']}", free_at)

@@ -51,12 +51,15 @@ def note_seen(
     ledger: Ledger, connection: Connection, account_id: str, charges: Iterable[Mapping[str, Any]]
 ) -> None:
     """Note card charges just read from Stripe, as its API spells them, before the lake has them."""
+    cards = {
+        one["id"]: one for one in charges if (one.get("payment_method_details") or {}).get("type") == "card"
+    }
+    noted = select(network_attempt.c.charge_id).where(network_attempt.c.charge_id.in_(sorted(cards)))
+    for known in connection.execute(noted).scalars() if cards else ():
+        del cards[known]
     rows = []
-    for charge in charges:
-        details = charge.get("payment_method_details") or {}
-        card = details.get("card") or {}
-        if details.get("type") != "card":
-            continue
+    for charge in cards.values():
+        card = charge["payment_method_details"].get("card") or {}
         rows.append(
             _row(
                 {**charge, "card_brand": card.get("brand")},

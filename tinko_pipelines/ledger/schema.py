@@ -123,6 +123,7 @@ Index(
     "case_due",
     recovery_case.c.account_id,
     recovery_case.c.due_at,
+    recovery_case.c.updated_at,
     recovery_case.c.id,
     sqlite_where=text("state = 'open'"),
     postgresql_where=text("state = 'open'"),

@@ -4,11 +4,12 @@ What is read and written in a transaction is the business of the other modules.
 """
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,15 +24,22 @@ from sqlalchemy import (
     make_url,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, OperationalError, SQLAlchemyError
 
 from tinko_pipelines.errors import StoreError
-from tinko_pipelines.ledger.types import TEXT_FORMAT
 from tinko_pipelines.redact import redacted, shown
 
+T = TypeVar("T")
 HEAD_REVISION = "0002"
 _MIGRATION_LOCK = 7_405_917_221
 _READ_ONLY = "tinko_read_only"
+_CLOCK = text("SELECT clock_timestamp()")
+_NOT_WAITED_FOR = text("SET LOCAL synchronous_commit TO off")
+_TRUSTED_SECONDS = 5.0
+"""A connection used so lately is taken to stand; an older one is asked first."""
+_TRIES_MOST = 4
+_COLLISIONS = ("40P01", "40001")
+"""PostgreSQL's deadlock and serialization failure."""
 
 
 class Ledger:
@@ -40,6 +48,7 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._one_writer = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        self._built: dict[tuple[Hashable, ...], Any] = {}
 
     @classmethod
     def open(cls, url: str) -> "Ledger":
@@ -56,10 +65,8 @@ class Ledger:
         if backend == "postgresql":
             if parsed.drivername == "postgresql":
                 parsed = parsed.set(drivername="postgresql+psycopg")
-            engine = create_engine(
-                parsed, pool_size=5, max_overflow=11, pool_pre_ping=True, isolation_level="READ COMMITTED"
-            )
-            return cls(_storable(engine))
+            engine = create_engine(parsed, pool_size=5, max_overflow=11, isolation_level="READ COMMITTED")
+            return cls(_storable(_asked_before_use(engine)))
         raise StoreError(f"the ledger cannot live in {backend}: use SQLite or PostgreSQL")
 
     @property
@@ -68,9 +75,14 @@ class Ledger:
         return self.engine.dialect.name
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One writing transaction; committed at the end, rolled back on any exception."""
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+        """One writing transaction; committed at the end, rolled back on any exception.
+
+        What need not outlive the end of the database is not waited for until it is on disk, where PostgreSQL allows it.
+        """
         with self._one_writer, self.engine.begin() as connection:
+            if not durable and self.dialect == "postgresql":
+                connection.execute(_NOT_WAITED_FOR)
             yield connection
 
     @contextmanager
@@ -82,13 +94,21 @@ class Ledger:
         with self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
-    def database_now(self, connection: Connection) -> datetime:
-        """The database's real clock, for leases only."""
+    @contextmanager
+    def glance(self) -> Iterator[Connection]:
+        """A connection for one statement, outside of any transaction."""
+        options: dict[str, Any] = {_READ_ONLY: True}
         if self.dialect == "postgresql":
-            moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
-            return moment.astimezone(UTC)
-        value = connection.execute(text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now') || '000Z'")).scalar_one()
-        return datetime.strptime(value, TEXT_FORMAT).replace(tzinfo=UTC)
+            options["isolation_level"] = "AUTOCOMMIT"
+        with self.engine.connect().execution_options(**options) as connection:
+            yield connection
+
+    def database_now(self, connection: Connection) -> datetime:
+        """The database's real clock, for leases only. SQLite's is this machine's, so it need not be asked."""
+        if self.dialect == "sqlite":
+            return datetime.now(UTC)
+        moment: datetime = connection.execute(_CLOCK).scalar_one()
+        return moment.astimezone(UTC)
 
     def database_moment(self, later_seconds: float = 0.0) -> ColumnElement[Any]:
         """The same clock, so much later, as an expression for a statement."""
@@ -96,6 +116,14 @@ class Ledger:
             return func.clock_timestamp() + literal(timedelta(seconds=later_seconds), Interval())
         offset = f"{later_seconds:+.3f} seconds"
         return func.strftime("%Y-%m-%dT%H:%M:%f", "now", offset).concat("000Z")
+
+    def built(self, build: Callable[..., T], *given: Hashable) -> T:
+        """What `build(ledger, *given)` makes, made once: to put a statement together takes longer than to execute it."""
+        key = (build, *given)
+        if key not in self._built:
+            self._built[key] = build(self, *given)
+        made: T = self._built[key]
+        return made
 
     def migrate(self) -> None:
         """Bring the schema to this version's; refuses a ledger made by another one."""
@@ -117,6 +145,23 @@ class Ledger:
     def close(self) -> None:
         """Give back every connection."""
         self.engine.dispose()
+
+
+def collided(error: Exception) -> bool:
+    """Whether the database has given this transaction up only so that another one can go on."""
+    return isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) in _COLLISIONS
+
+
+def repeated(transaction: Callable[[], T]) -> T:
+    """Do one whole transaction; again, at most `_TRIES_MOST` times, where it collided with another."""
+    for tried in range(1, _TRIES_MOST):
+        try:
+            return transaction()
+        except OperationalError as error:
+            if not collided(error):
+                raise
+            time.sleep(0.02 * tried)
+    return transaction()
 
 
 def insert_ignoring(dialect: str, table: Table) -> Any:
@@ -157,6 +202,25 @@ def _sqlite_engine(url: str, database: str | None) -> Engine:
     def _begin(connection: Connection) -> None:
         read_only = connection.get_execution_options().get(_READ_ONLY, False)
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _asked_before_use(engine: Engine) -> Engine:
+    """Let a connection that has lain idle say that it still stands before it is used."""
+
+    @event.listens_for(engine, "checkin")
+    def _note(_connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ask(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("used", time.monotonic()) < _TRUSTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error
 
     return engine
 

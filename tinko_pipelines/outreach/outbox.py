@@ -13,6 +13,7 @@ from sqlalchemy.exc import DatabaseError
 from tinko_pipelines.errors import GatewayError, TinkoError
 from tinko_pipelines.ledger import anomalies, caps
 from tinko_pipelines.ledger.cases import record
+from tinko_pipelines.ledger.leases import lapsed
 from tinko_pipelines.ledger.schema import message, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 
@@ -154,12 +155,12 @@ def settle(
 def doubt_lapsed(ledger: Ledger, now: datetime) -> int:
     """Claims whose sender died: whether those mails went out nobody knows, so they are never sent again."""
     with ledger.write() as connection:
-        lapsed = connection.execute(
+        found = connection.execute(
             select(message, recovery_case.c.state.label("case_state"))
             .join(recovery_case, recovery_case.c.id == message.c.case_id)
-            .where(message.c.state == "sending", message.c.lease_until < ledger.database_now(connection))
+            .where(message.c.state == "sending", lapsed(ledger, message.c.lease_until))
         ).mappings()
-        rows = [dict(row) for row in lapsed]
+        rows = [dict(row) for row in found]
         for row in rows:
             _doubt(connection, row, now, "its sender ended between claim and answer")
         return len(rows)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import IntegrityError
 
 from tinko_pipelines.clock import Clock
@@ -17,8 +17,8 @@ from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import attempts, caps, cases
 from tinko_pipelines.ledger.control import charging_allowed
 from tinko_pipelines.ledger.mirror import note_seen
-from tinko_pipelines.ledger.schema import BLOCKING, attempt
-from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.ledger.schema import BLOCKING, attempt, one_of
+from tinko_pipelines.ledger.store import Ledger, collided, repeated
 from tinko_pipelines.retry import breaker, janitor, poison
 from tinko_pipelines.retry.answers import Outcome, interpret
 from tinko_pipelines.retry.preflight import Clearance, preflight
@@ -46,21 +46,25 @@ class Run:
 def retry(run: Run, case_id: str) -> str:
     """Retry one case that is due; the state it ended in.
 
-    Raises GatewayError when Stripe refuses the key. Whatever else goes wrong with it is noted, and it waits.
+    Raises GatewayError when Stripe refuses the key. Whatever else goes wrong with it is noted, and it waits: for the
+    next drain, and an attempt that was begun for its lease to lapse, where only another process was in the way.
     """
     try:
         return _retry(run, case_id)
     except Exception as error:
+        if collided(error):
+            return "skipped"
         if poison.is_everybodys(error):
             raise
-        poison.case_failed(run.ledger, case_id, error, run.clock.now(), ACTOR)
-        return "failed"
+        failure = error
+    repeated(lambda: poison.case_failed(run.ledger, case_id, failure, run.clock.now(), ACTOR))
+    return "failed"
 
 
 def _retry(run: Run, case_id: str) -> str:
     now = run.clock.now()
     run.boundary("before_prepare")
-    case, row, verdict = _prepare(run, case_id, now)
+    case, row, verdict = repeated(lambda: _prepare(run, case_id, now))
     if row is None:
         return verdict
     run.boundary("after_prepare")
@@ -72,14 +76,9 @@ def _retry(run: Run, case_id: str) -> str:
         outcome = Outcome(
             "abandoned", clearance.answer, detail=clearance.reason, wait_hours=clearance.wait_hours
         )
-        settle(
-            run.ledger,
-            row,
-            outcome,
-            now,
-            ACTOR,
-            close_as=clearance.close_as,
-            paid_twice=clearance.paid_twice,
+        close_as, paid_twice = clearance.close_as, clearance.paid_twice
+        repeated(
+            lambda: settle(run.ledger, row, outcome, now, ACTOR, close_as=close_as, paid_twice=paid_twice)
         )
         if clearance.key_refused:
             breaker.trip_on_refused_key(run.ledger, row["account_id"], now, clearance.reason)
@@ -100,7 +99,8 @@ def _prepare(run: Run, case_id: str, now: datetime) -> tuple[dict[str, Any], dic
             case = load_case(run.ledger, connection, case_id)
             if case["state"] != "open" or case["due_at"] is None or case["due_at"] > now:
                 return case, None, "skipped"
-            busy = select(attempt.c.id).where(attempt.c.case_id == case_id, attempt.c.state.in_(BLOCKING))
+            blocking = text(one_of("attempt.state", BLOCKING))
+            busy = select(attempt.c.id).where(attempt.c.case_id == case_id, blocking)
             if connection.execute(busy).first():
                 # Another drain is at it; its own attempt must neither count against it nor change its case.
                 return case, None, "skipped"
@@ -163,36 +163,57 @@ def _begin_call(
     """
     now = run.clock.now()
     try:
-        with run.ledger.write() as connection:
-            load_case(run.ledger, connection, case["id"])
-            note_seen(run.ledger, connection, row["account_id"], clearance.charges)
-            late = now - looked_at > LOOK_LASTS
-            held_up = late or attempts.held_up(run.ledger, connection, row, run.lease_seconds)
-            answer = "held_up" if held_up else _obstacle(run, connection, case, row, now)
-            if answer is None:
-                lease = run.ledger.database_now(connection) + timedelta(seconds=run.lease_seconds)
-                if not attempts.update(connection, row, state="calling", called_at=now, lease_until=lease):
-                    return "skipped"
-                stored = connection.execute(select(attempt).where(attempt.c.id == row["id"])).mappings().one()
-                return dict(stored)
+        called = repeated(lambda: _commit(run, case, row, clearance, now, late=now - looked_at > LOOK_LASTS))
     except IntegrityError:
         # The database refuses what the code would have done: it has seen a pause or a limit in between.
-        with run.ledger.write() as connection:
-            answer = _obstacle(run, connection, case, row, now) or "refused_by_ledger"
-    settle(run.ledger, row, Outcome("abandoned", answer), now, ACTOR)
-    return "refused" if answer == "cap" else "skipped"
+        called = repeated(lambda: _why_refused(run, case, row, now))
+    if called is None:
+        return "skipped"
+    if not isinstance(called, str):
+        return called
+    given_up = Outcome("abandoned", called)
+    repeated(lambda: settle(run.ledger, row, given_up, now, ACTOR))
+    return "refused" if called == "cap" else "skipped"
+
+
+def _commit(
+    run: Run, case: dict[str, Any], row: dict[str, Any], clearance: Clearance, now: datetime, *, late: bool
+) -> dict[str, Any] | str | None:
+    """The row as it is called with, or what has come up against the call; None when the attempt is not ours any more."""
+    with run.ledger.write() as connection:
+        current = load_case(run.ledger, connection, case["id"])
+        note_seen(run.ledger, connection, row["account_id"], clearance.charges)
+        present = run.ledger.database_now(connection)
+        if late or attempts.held_up(present, row, run.lease_seconds):
+            return "held_up"
+        answer = _obstacle(run, connection, case, row, current, now)
+        if answer is not None:
+            return answer
+        lease_until = present + timedelta(seconds=run.lease_seconds)
+        begun = {"state": "calling", "called_at": now, "lease_until": lease_until}
+        return row | begun if attempts.update(connection, row, **begun) else None
+
+
+def _why_refused(run: Run, case: dict[str, Any], row: dict[str, Any], now: datetime) -> str:
+    with run.ledger.write() as connection:
+        current = load_case(run.ledger, connection, case["id"])
+        return _obstacle(run, connection, case, row, current, now) or "refused_by_ledger"
 
 
 def _obstacle(
-    run: Run, connection: Connection, case: dict[str, Any], row: dict[str, Any], now: datetime
+    run: Run,
+    connection: Connection,
+    case: dict[str, Any],
+    row: dict[str, Any],
+    current: dict[str, Any],
+    now: datetime,
 ) -> str | None:
     """What has come up against the call since it was prepared; a limit's refusal is stored at once."""
-    current = load_case(run.ledger, connection, case["id"])
     if not charging_allowed(connection, row["account_id"], now):
         return "paused"
     if current["state"] != "open" or current["version"] != case["version"]:
         return "case_changed"
-    refusal = caps.reached(connection, row, now, besides=row["id"])
+    refusal = caps.reached(connection, current | row, now, besides=row["id"])
     if refusal is None:
         return None
     caps.record_refusal(connection, current, refusal, now)
@@ -201,8 +222,8 @@ def _obstacle(
 
 def _call(run: Run, row: dict[str, Any]) -> str:
     run.boundary("before_http")
-    with run.ledger.read() as connection:
-        if attempts.held_up(run.ledger, connection, row, run.lease_seconds):
+    with run.ledger.glance() as connection:
+        if attempts.held_up(run.ledger.database_now(connection), row, run.lease_seconds):
             return "skipped"  # Whoever looks at it next asks again whether it may be made.
     answer = run.gateway.post(
         janitor.operation_path(row),
@@ -213,7 +234,7 @@ def _call(run: Run, row: dict[str, Any]) -> str:
     run.boundary("after_http")
     outcome, now = interpret(answer), run.clock.now()
     run.boundary("before_settle")
-    kept = settle(run.ledger, row, outcome, now, ACTOR)
+    kept = repeated(lambda: settle(run.ledger, row, outcome, now, ACTOR))
     run.boundary("after_settle")
     if outcome.answer == "key_refused":
         breaker.trip_on_refused_key(run.ledger, row["account_id"], now, outcome.detail)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 from tinko_pipelines.errors import InputError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import attempts, cases
+from tinko_pipelines.ledger.leases import holds
 from tinko_pipelines.ledger.schema import UNRESOLVED, attempt, message, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.answers import Outcome
@@ -166,7 +167,7 @@ class Desk:
         """The attempt whose outcome is open, with what Stripe makes of it; refused while it may still run."""
         with self.ledger.read() as connection:
             row = _blocker(connection, case)
-            leased = row and row["lease_until"] and row["lease_until"] > self.ledger.database_now(connection)
+            leased = row and holds(row["lease_until"], self.ledger.database_now(connection))
         if row is None:
             return None
         if leased:

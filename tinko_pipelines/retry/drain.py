@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 
+from sqlalchemy.exc import OperationalError
+
 from tinko_pipelines.clock import Clock
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import claims
 from tinko_pipelines.ledger.control import charging_allowed
-from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.ledger.store import Ledger, collided, repeated
 from tinko_pipelines.retry import breaker, inbox, janitor
 from tinko_pipelines.retry.charge import Boundary, Run, retry
 from tinko_pipelines.retry.due import anything_due
@@ -74,9 +76,10 @@ def drain(
         boundary or (lambda _name: None),
         time.monotonic() + max_seconds,
     )
-    inbox.mark(ledger, now)
+    repeated(lambda: inbox.mark(ledger, now))
     half_time = time.monotonic() + max_seconds / 2
-    tally = Counter(looked=inbox.look_at_marked(ledger, gateway, now, until=half_time))
+    looked = repeated(lambda: inbox.look_at_marked(ledger, gateway, now, until=half_time))
+    tally = Counter(looked=looked)
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="drain") as pool:
         tried: set[str] = set()
         for _ in range(_MOST_ROUNDS):
@@ -111,9 +114,14 @@ def _spread(
 
 
 def _tidy(run: Run, attempt_id: str) -> str:
-    return janitor.resolve(
-        run.ledger, run.gateway, attempt_id, run.clock.now(), run.owner, run.lease_seconds, run.boundary
-    )
+    try:
+        return janitor.resolve(
+            run.ledger, run.gateway, attempt_id, run.clock.now(), run.owner, run.lease_seconds, run.boundary
+        )
+    except OperationalError as error:
+        if collided(error):
+            return "skipped"  # It is looked at again when its lease has lapsed.
+        raise
 
 
 class _Turns:
@@ -163,28 +171,12 @@ class _Turns:
         if self._news >= self._limits.declines:
             self._news = 0
             account = self._run.gateway.account_id
-            self._stopped = breaker.judge(self._run.ledger, account, now, self._limits) is not None
+            found = repeated(lambda: breaker.judge(self._run.ledger, account, now, self._limits))
+            self._stopped = found is not None
         return not self._stopped and time.monotonic() <= self._run.deadline
 
     def _claim(self, now: datetime) -> None:
-        run = self._run
-        with run.ledger.write() as connection:
-            allowed = charging_allowed(connection, run.gateway.account_id, now)
-            found = (
-                claims.claim_due(
-                    run.ledger,
-                    connection,
-                    account_id=run.gateway.account_id,
-                    livemode=run.gateway.livemode,
-                    now=now,
-                    owner=run.owner,
-                    limit=CLAIM_AT_ONCE,
-                    lease_seconds=run.lease_seconds,
-                    after=self._last,
-                )
-                if allowed
-                else []
-            )
+        found = repeated(lambda: self._claimed(now))
         self._more = len(found) == CLAIM_AT_ONCE
         for claim in found:
             self._last = claim
@@ -196,5 +188,25 @@ class _Turns:
     def _release(self) -> None:
         left = [case_id for line in self._lines.values() for case_id in line]
         if left:
-            with self._run.ledger.write() as connection:
-                claims.release(connection, left, self._run.owner)
+            repeated(lambda: self._give_back(left))
+
+    def _claimed(self, now: datetime) -> list[claims.Claim]:
+        run = self._run
+        with run.ledger.write(durable=False) as connection:
+            if not charging_allowed(connection, run.gateway.account_id, now):
+                return []
+            return claims.claim_due(
+                run.ledger,
+                connection,
+                account_id=run.gateway.account_id,
+                livemode=run.gateway.livemode,
+                now=now,
+                owner=run.owner,
+                limit=CLAIM_AT_ONCE,
+                lease_seconds=run.lease_seconds,
+                after=self._last,
+            )
+
+    def _give_back(self, left: list[str]) -> None:
+        with self._run.ledger.write(durable=False) as connection:
+            claims.release(connection, left, self._run.owner)

@@ -19,6 +19,7 @@ from tinko_pipelines.errors import StoreError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import attempts, caps, cases
 from tinko_pipelines.ledger.control import charging_allowed
+from tinko_pipelines.ledger.leases import lapsed
 from tinko_pipelines.ledger.mirror import note_seen
 from tinko_pipelines.ledger.schema import attempt, case_event, recovery_case
 from tinko_pipelines.ledger.store import Ledger
@@ -60,8 +61,6 @@ def waiting(
     Another account's key, or the other mode's, would find nothing at Stripe and judge wrongly.
     """
     with ledger.read() as connection:
-        present = ledger.database_now(connection)
-        lapsed = or_(attempt.c.lease_until.is_(None), attempt.c.lease_until <= present)
         crashed = attempt.c.state.in_(("prepared", "calling"))
         # One without a next look and looked at often enough is with a person; he may ask for another.
         unplanned = attempt.c.next_poll_at.is_(None) & (attempt.c.poll_count <= len(POLL_HOURS))
@@ -69,7 +68,9 @@ def waiting(
         ours = attempt.c.account_id == account_id
         if livemode is not None:
             ours &= attempt.c.livemode == livemode
-        statement = select(attempt.c.id).where(ours, lapsed, or_(crashed, polled))
+        statement = select(attempt.c.id).where(
+            ours, lapsed(ledger, attempt.c.lease_until), or_(crashed, polled)
+        )
         statement = statement.order_by(attempt.c.prepared_at)
         return list(connection.execute(statement.limit(limit)).scalars())
 
@@ -185,7 +186,7 @@ def _may_call_again(
         return False
     with ledger.write() as connection:
         present = load_case(ledger, connection, case["id"])
-        if attempts.held_up(ledger, connection, row, lease_seconds):
+        if attempts.held_up(ledger.database_now(connection), row, lease_seconds):
             return False
         if present["state"] != "open" or not charging_allowed(connection, row["account_id"], now):
             return False

@@ -68,6 +68,8 @@ def judge(evidence: Evidence) -> Row:
     ]
     others = [
         *_mismatches(evidence),
+        *_forbidden(evidence),
+        *_unwanted(evidence),
         *_caps(evidence),
         *_pauses(evidence),
         *_keys(evidence),

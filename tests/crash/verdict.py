@@ -182,7 +182,9 @@ def _over_since(evidence: Evidence, name: str) -> int | None:
     if debt is None:
         return None
     moments = [
-        one["created"] for one in charges_of(evidence.book, debt.intent) if one["status"] == "succeeded"
+        _paid_at(evidence, one)
+        for one in charges_of(evidence.book, debt.intent)
+        if one["status"] == "succeeded"
     ]
     owed = evidence.book["invoices" if debt.subscription else "payment_intents"][debt.id]
     moments += [owed.get("canceled_at"), (owed.get("status_transitions") or {}).get("voided_at")]
@@ -196,6 +198,12 @@ def _over_since(evidence: Evidence, name: str) -> int | None:
     moments += [entry["at"] for entry in deeds if "delete_customer" in entry["body"]]
     known = [moment for moment in moments if moment is not None]
     return min(known, default=None)
+
+
+def _paid_at(evidence: Evidence, charge: Row) -> int:
+    """When the money came: a charge that was under way for days was no payment before."""
+    moved = evidence.book.get("balance_transactions", {}).get(charge.get("balance_transaction") or "")
+    return int((moved or charge)["created"])
 
 
 def _owed(evidence: Evidence, debt: Debt) -> bool:

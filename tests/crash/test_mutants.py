@@ -13,13 +13,13 @@ ROOT = Path(__file__).parents[2]
 APPLY = """
 import importlib
 from tests.crash.mutants import MUTANTS, into_process
-from tests.crash import mutants
+from tests.crash import mutants, removals
 patched = []
-swap = mutants.swap
+swap = removals.swap
 def noted(owner, name, new):
     patched.append(name)
     return swap(owner, name, new)
-mutants.swap = noted
+removals.swap = mutants.swap = noted
 import os, sys
 for name in MUTANTS:
     pid = os.fork()

@@ -172,12 +172,14 @@ def summary(hunt: Hunt, names: list[str]) -> tuple[str, int]:
         for row in hunt.of(name)
         if row["violations"]
     ]
+    undone = [name for name, (_, made) in wanted.items() if not hunt.has(name, made.mode, made.number)]
     told = [f"false alarm, with every safeguard in its place: {alarm}" for alarm in alarms]
     told.append(
         f"{len(names)} mutants, {len(names) - len(missed)} caught, {len(wanted)} controls, {len(alarms)} false alarms"
+        + (f"; not run: {len(undone)} controls" if undone else "")
         + (f"; not caught: {', '.join(missed)}" if missed else "")
     )
-    return "\n".join(told), 1 if missed or alarms else 0
+    return "\n".join(told), 1 if missed or alarms or undone else 0
 
 
 def again(name: str) -> int:

@@ -72,7 +72,7 @@ def drop(ledger: Ledger, rule: str) -> None:
 CALLS = (("/v1/*/confirm", 2), ("/v1/*/pay", 2))
 LOST = tuple({"kind": "reset_after", "method": "POST", "path": path, "count": count} for path, count in CALLS)
 SAVED_500 = tuple({**one, "kind": "error_after"} for one in LOST)
-LATE = tuple({**one, "kind": "latency", "seconds": 3.0} for one in LOST)
+LATE = tuple({**one, "kind": "latency", "seconds": 5.0, "count": 1} for one in LOST)
 NEVER_THERE = tuple({**one, "kind": "reset_before", "count": 999} for one in LOST)
 REFUSED_ONCE = tuple({**one, "kind": "reset_before", "count": 1} for one in LOST)
 HTML = tuple({**one, "kind": "html"} for one in LOST)

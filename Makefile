@@ -56,7 +56,7 @@ crash: setup
 	$(BIN)/python -m tests.crash
 
 mutants: setup
-	$(BIN)/python -m tests.crash.mutants
+	$(BIN)/python -m tests.crash.hunt
 
 crash-dagster: setup
 	$(BIN)/python -m tests.crash.dagster

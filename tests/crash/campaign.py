@@ -119,7 +119,7 @@ def run(
 
 
 def _start(plan: Plan, ground: Ground, running: dict[int, Running]) -> None:
-    folder = ground.root / f"trial-{plan.number}-{plan.mutant}-{plan.mode}"
+    folder = ground.root / f"trial-{plan.number}-{plan.mutant}-{plan.mode}-{time.monotonic_ns()}"
     folder.mkdir()
     cluster = ground.cluster(plan)
     pid = os.fork()

@@ -265,7 +265,7 @@ class Trials:
             }
         found = [
             f"mail: {name} came {times} times"
-            for name, times in Counter(self.stage.taken()).items()
+            for name, times in Counter(mail.message_id for mail in self.stage.taken()).items()
             if times > 1
         ]
         for debt in self.debts:

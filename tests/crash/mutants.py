@@ -1,54 +1,40 @@
-"""Safeguards taken away, one at a time; the campaign must notice each. `make mutants` tells by what, and in which mode.
+"""Safeguards taken away, one at a time, and the trials in which each is needed; the campaign must notice every one.
 
-A mutant patches a worker process, or a trial's ledger, and may shape the trials so that the safeguard is needed. It
-fails loudly when what it patches is no longer there.
+A mutant is a safeguard and whatever would stand in for it. What it puts in the place of code is in `removals`; `hunt`
+runs the trials.
 """
 
-import itertools
-import json
-import os
-import sys
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import inspect, text
 
+from tests.crash import removals
 from tests.crash.plan import CALL, LAST_LOOKS, Happening, Plan, plan
-from tinko_pipelines.gateway.stripe_gateway import StripeGateway
-from tinko_pipelines.ledger import attempts, caps, cases, ids
-from tinko_pipelines.ledger.schema import attempt, message
+from tests.crash.removals import answer_as, read_by_nobody, swap
+from tinko_pipelines.ledger import caps, ids
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import outbox, send
-from tinko_pipelines.retry import charge, drain, inbox, janitor, preflight, settle
+from tinko_pipelines.retry import charge, drain, janitor, settle
 from tinko_pipelines.retry.answers import Outcome
 from tinko_pipelines.retry.preflight import Clearance
-from tinko_pipelines.sandbox.handicaps import MODES
 
-TRIALS_MOST = 6
-"""In each mode, until it is caught."""
 SEED = 77
+LOCK = "lock"
+"""Among the rules of the database that are dropped: that whoever counts a subject waits for its other writers."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """`patch` changes the process, `ddl` names triggers and indexes to drop, `shape` the trials."""
+    """`patch` changes the process, `drops` names triggers and indexes, `shape` is what its trials are made of."""
 
     name: str
-    patch: Callable[[], None] = lambda: None
+    removed: str
+    patch: Callable[[], Any] = lambda: None
     drops: tuple[str, ...] = ()
     shape: dict[str, Any] = field(default_factory=dict)
-
-
-def swap(owner: Any, name: str, new: Any) -> Any:
-    """Put something else in the place of what must be there; what was there."""
-    old = getattr(owner, name)
-    setattr(owner, name, new)
-    return old
 
 
 def into_process(name: str) -> None:
@@ -64,370 +50,121 @@ def into_database(name: str, ledger: Ledger) -> None:
 
 
 def drop(ledger: Ledger, rule: str) -> None:
-    """Drop one trigger or index; raises where there is none of that name."""
+    """Drop one trigger or index, or what makes writers wait; raises where there is none of that name."""
     with ledger.write() as connection:
-        indexes = {one["name"]: "attempt" for one in inspect(connection).get_indexes("attempt")}
+        indexes = {one["name"] for one in inspect(connection).get_indexes("attempt")}
         if rule in indexes:
             connection.execute(text(f"DROP INDEX {rule}"))
         elif ledger.dialect == "sqlite":
-            connection.execute(text(f"DROP TRIGGER tinko_{rule}"))
+            # SQLite has one writer, so nobody needs to wait for another.
+            if rule != LOCK:
+                connection.execute(text(f"DROP TRIGGER tinko_{rule}"))
+        elif rule == LOCK:
+            connection.execute(text("SELECT tinko_lock('card', 'a', 'b')"))
+            body = "RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$"
+            connection.execute(
+                text(f"CREATE OR REPLACE FUNCTION tinko_lock(kind text, account text, subject text) {body}")
+            )
         else:
             connection.execute(text(f"DROP FUNCTION tinko_{rule}() CASCADE"))
 
 
-def _answer_as(state: str, when: Callable[[Outcome], bool], executed: bool = True) -> Callable[[], None]:
-    """Whenever the closed table says so, believe something else instead."""
-
-    def patch() -> None:
-        for module in (charge, janitor):
-            told = module.interpret
-
-            def believed(answer: Any, told: Any = told) -> Outcome:
-                outcome = told(answer)
-                return replace(outcome, state=state, executed=executed) if when(outcome) else outcome
-
-            swap(module, "interpret", believed)
-
-    return patch
-
-
-def _fresh_key() -> None:
-    post = StripeGateway.post
-    swap(StripeGateway, "post", lambda self, path, params, key, version: post(self, path, params, f"{key}:{uuid.uuid4()}" if path.endswith(("/pay", "/confirm")) else key, version))  # fmt: skip
-
-
-def _new_intent() -> None:
-    post = StripeGateway.post
-
-    def posted(self: Any, path: str, params: Any, key: str, version: str) -> Any:
-        if not path.endswith("/confirm"):
-            return post(self, path, params, key, version)
-        old = self.get(path.removesuffix("/confirm")).body
-        wanted = {name: old[name] for name in ("amount", "currency", "customer")}
-        return post(self, "/v1/payment_intents", {**wanted, **params, "confirm": True}, key, version)
-
-    swap(StripeGateway, "post", posted)
-
-
-def _no_fence() -> None:
-    def update(connection: Any, row: dict[str, Any], **values: Any) -> bool:
-        connection.execute(attempt.update().where(attempt.c.id == row["id"]).values(**values))
-        return True
-
-    swap(attempts, "update", update)
-
-
-def _no_version_check() -> None:
-    obstacle = charge._obstacle
-
-    def unaware(run: Any, connection: Any, case: Any, row: Any, *rest: Any) -> str | None:
-        answer = obstacle(run, connection, case, row, *rest)
-        return None if answer == "case_changed" else answer
-
-    swap(charge, "_obstacle", unaware)
-
-
-def _settle_in_two() -> None:
-    """The attempt in one transaction, its case in another; a kill fits in between."""
-    whole, advance = settle.settle, settle._advance_case
-
-    def halves(ledger: Ledger, row: Any, *rest: Any, **more: Any) -> bool:
-        later: list[tuple[Any, ...]] = []
-        settle._advance_case = lambda *given, **named: later.append((given[1:], named))  # type: ignore[assignment]
-        done = whole(ledger, row, *rest, **more)
-        for given, named in later:
-            with ledger.write() as connection:
-                advance(connection, *given, **named)
-        return done
-
-    swap(settle, "settle", halves)
-    for module in (charge, janitor):
-        swap(module, "settle", halves)
-
-
-def _janitor_closes_nothing() -> None:
-    advance = settle._advance_case
-
-    def forgetful(
-        connection: Any, case: Any, row: Any, outcome: Any, at: Any, actor: str, *rest: Any, **more: Any
-    ) -> None:
-        if actor != janitor.ACTOR:
-            advance(connection, case, row, outcome, at, actor, *rest, **more)
-        elif case["state"] == "open":
-            cases.change(connection, case, at, due_at=None)
-
-    swap(settle, "_advance_case", forgetful)
-
-
-def _janitor_new_key() -> None:
-    again = janitor._call_again
-    swap(janitor, "_call_again", lambda gateway, row: again(gateway, {**row, "idempotency_key": f"{row['idempotency_key']}:2"}))  # fmt: skip
-
-
-def _no_leases() -> None:
-    def taken(ledger: Ledger, connection: Any, name: str, owner: str, lease_seconds: float) -> Any:
-        connection.execute(
-            attempt.update()
-            .where(attempt.c.id == name, attempt.c.settled_at.is_(None))
-            .values(lease_until=None)
-        )
-        return claim(ledger, connection, name, owner, lease_seconds)
-
-    def all_of_them(ledger: Ledger, *given: Any, **more: Any) -> list[str]:
-        from sqlalchemy import select
-
-        with ledger.read() as connection:
-            query = select(attempt.c.id).where(attempt.c.settled_at.is_(None), attempt.c.state != "succeeded")
-            return list(connection.execute(query).scalars())
-
-    claim = swap(attempts, "claim", taken)
-    swap(janitor, "waiting", all_of_them)
-
-
-def _webhook_settles() -> None:
-    from sqlalchemy import select
-
-    from tinko_pipelines.ledger.schema import recovery_case, webhook_event
-
-    mark = inbox.mark
-
-    def believed(ledger: Ledger, now: Any, *rest: Any) -> int:
-        with ledger.write() as connection:
-            unread = select(webhook_event.c.object_id).where(webhook_event.c.processed_at.is_(None))
-            names = list(connection.execute(unread).scalars())
-            found = select(recovery_case).where(
-                recovery_case.c.state == "open", recovery_case.c.live_object_id.in_(names)
-            )
-            for case in [dict(row) for row in connection.execute(found).mappings()]:
-                cases.close(connection, case, "paid_elsewhere", "an event said so", now, "inbox")
-        return mark(ledger, now, *rest)
-
-    swap(inbox, "mark", believed)
-
-
-def _no_caps() -> None:
-    swap(caps, "reached", lambda *given, **more: None)
-
-
-def _no_switch() -> None:
-    for module in (charge, drain, janitor):
-        swap(module, "charging_allowed", lambda *given: True)
-
-
-def _row_after_call() -> None:
-    """Nothing is written before the call; all of it is when the answer is there."""
-    prepare = attempts.prepare
-    kept: dict[str, Any] = {}
-
-    class Unwritten:
-        def __init__(self, connection: Any) -> None:
-            self._connection = connection
-
-        def execute(self, statement: Any, *given: Any) -> Any:
-            if getattr(statement, "is_insert", False):
-                kept["insert"] = statement
-                return None
-            return self._connection.execute(statement, *given)
-
-    def unwritten(ledger: Ledger, connection: Any, *given: Any, **more: Any) -> Any:
-        return prepare(ledger, Unwritten(connection), *given, **more)
-
-    swap(attempts, "prepare", unwritten)
-    _not_committed()
-
-
-def _not_committed() -> None:
-    swap(
-        charge,
-        "_begin_call",
-        lambda run, case, row, now, *rest: {
-            **row,
-            "called_at": now,
-            "charge_id": None,
-            "http_status": None,
-            "request_id": None,
-        },
-    )
-
-
-def _rebuilt() -> None:
-    """Parameters are made anew for each call, from what is at hand at that moment."""
-    frozen, count = janitor.frozen_parameters, itertools.count()
-    swap(
-        janitor,
-        "frozen_parameters",
-        lambda row: {**frozen(row), **({"expand": ["customer"]} if next(count) % 2 else {})},
-    )
-
-
-def _mail_claimed_after() -> None:
-    claim, settled = outbox.claim, outbox.settle
-    held: dict[str, dict[str, Any]] = {}
-
-    def later(ledger: Ledger, row: Any, **more: Any) -> None:
-        held[row["id"]] = more
-
-    def both(ledger: Ledger, row: Any, state: str, now: Any, *, owner: str | None, **values: Any) -> bool:
-        if owner is not None:
-            claim(ledger, row, **held[row["id"]])
-        return settled(ledger, row, state, now, owner=owner, **values)
-
-    swap(outbox, "claim", later)
-    swap(outbox, "settle", both)
-
-
-def _lapsed_sent_again() -> None:
-    def given_back(ledger: Ledger, now: Any) -> int:
-        with ledger.write() as connection:
-            lapsed = message.c.lease_until < ledger.database_now(connection)
-            back = message.update().where(message.c.state == "sending", lapsed)
-            return int(connection.execute(back.values(state="scheduled")).rowcount)
-
-    swap(outbox, "doubt_lapsed", given_back)
-
-
-def _unconditional_claim() -> None:
-    def claimed(
-        ledger: Ledger, row: Any, *, owner: str, address_hmac: str, header: str, subject: str, now: Any
-    ) -> None:
-        with ledger.write() as connection:
-            values = {"state": "sending", "claimed_at": now, "owner": owner, "address_hmac": address_hmac}
-            lease = ledger.database_now(connection) + timedelta(seconds=120)
-            connection.execute(
-                message.update().where(message.c.id == row["id"]).values(**values, lease_until=lease)
-            )
-
-    swap(outbox, "claim", claimed)
-
-
-def _no_event() -> None:
-    record = cases.record
-    swap(cases, "record", lambda *given, **more: None if more.get("to_state") else record(*given, **more))
-
-
-def _no_due() -> None:
-    swap(settle, "next_due", lambda *given, **more: None)
-
-
-def _refusal_without_due() -> None:
-    def refused(connection: Any, case: Any, refusal: Any, at: Any) -> Any:
-        caps.store(connection, case["id"], case["account_id"], refusal, at)
-        cases.change(connection, case, at, due_at=None)
-        return at
-
-    swap(caps, "record_refusal", refused)
-
-
-def _unread_is_nothing() -> None:
-    judge = janitor.judge
-
-    def hasty(row: Any, case: Any, view: Any, *rest: Any) -> Any:
-        if view.standing == "unread":
-            return Outcome("abandoned", "never_called"), None
-        return judge(row, case, view, *rest)
-
-    swap(janitor, "judge", hasty)
-
-
-def _never_again_ignored() -> None:
-    swap(Outcome, "never_again", lambda self, brand, on: False)
-    verdict = Outcome.verdict
-    swap(Outcome, "verdict", lambda self, brand, on: replace(verdict(self, brand, on), wait_hours=0))
-
-
-def _tries_not_counted() -> None:
-    advance = settle._advance_case
-    swap(settle, "_advance_case", lambda connection, case, row, outcome, *rest, **more: advance(connection, case, row, replace(outcome, executed=False), *rest, **more))  # fmt: skip
-
-
-def _no_trace_at_once() -> None:
-    swap(janitor, "_recent", lambda row, now: False)
-
-
-def _no_look_before_mail() -> None:
-    looked = send._debt
-    everything = ("open", "paid", "void", "uncollectible", "succeeded", "canceled", "processing", *looked({"invoice_id": None, "payment_intent_id": "x"})[2])  # fmt: skip
-    swap(send, "_debt", lambda case: (*looked(case)[:2], everything))
-
-
-def _read_by_nobody(name: str) -> Callable[[], None]:
-    return lambda: swap(preflight, name, lambda *given: None)
-
-
-LOST = ({"kind": "reset_after", "method": "POST", "path": "/v1/*/confirm", "count": 2}, {"kind": "reset_after", "method": "POST", "path": "/v1/*/pay", "count": 2})  # fmt: skip
+CALLS = (("/v1/*/confirm", 2), ("/v1/*/pay", 2))
+LOST = tuple({"kind": "reset_after", "method": "POST", "path": path, "count": count} for path, count in CALLS)
 SAVED_500 = tuple({**one, "kind": "error_after"} for one in LOST)
-LATE = tuple({**one, "kind": "latency", "seconds": 3.0} for one in LOST)
+LATE = tuple({**one, "kind": "latency", "seconds": 5.0, "count": 1} for one in LOST)
 NEVER_THERE = tuple({**one, "kind": "reset_before", "count": 999} for one in LOST)
+REFUSED_ONCE = tuple({**one, "kind": "reset_before", "count": 1} for one in LOST)
 HTML = tuple({**one, "kind": "html"} for one in LOST)
 BLIND = (*LOST, {"kind": "error_before", "method": "GET", "path": "/v1/*", "skip": 12, "count": 4})
+UNREAD = tuple({"kind": "error_before", "method": "GET", "path": f"/v1/{kind}/*", "count": 2} for kind in ("invoices", "payment_intents"))  # fmt: skip
+UNREAD_TAKEOVER = ({"kind": "error_before", "method": "GET", "path": "/v1/payment_intents/*", "skip": 1, "count": 1},)  # fmt: skip
 
 
-def _faults(faults: tuple[dict[str, Any], ...]) -> dict[str, Any]:
-    return {"faults": tuple(tuple(fault.items()) for fault in faults), "happenings": ()}
+def _faults(faults: tuple[dict[str, Any], ...], rounds: int = 60, **more: Any) -> dict[str, Any]:
+    """Trials with this trouble on the line in their first rounds."""
+    told = tuple(tuple(fault.items()) for fault in faults)
+    return {"happenings": (), **more, "faults": told, "fault_rounds": rounds}
 
 
 def _at(
     moment: str, deed: str, rounds: tuple[int, ...] = (0, 1, 2, 3, 4, 5), skip: int = 0, **more: Any
 ) -> dict[str, Any]:
+    """Trials in which that happens at that moment of each of those rounds."""
     happenings = tuple(Happening(number, deed, -1, moment, skip) for number in rounds)
     return {"happenings": happenings, "fault_kinds": (), "threads": 1, "workers": 1, **more}
 
 
-PASSING = {"behaviours": ("passes",) * 7, "kinds": ("intent", "invoice") * 3 + ("intent",)}
-REFUSING = {"behaviours": ("never",) * 7, "kinds": ("intent", "invoice") * 3 + ("intent",)}
-ASKING = {"behaviours": ("action",) * 7, "kinds": ("intent",) * 7}
+def _each(number: int, deed: str, moment: str = "") -> dict[str, Any]:
+    """Trials in which that happens to every debt in one round."""
+    return {"happenings": tuple(Happening(number, deed, debt, moment) for debt in range(7))}
+
+
+MIXED = ("intent", "invoice") * 3 + ("intent",)
+INTENTS, INVOICES = ("intent",) * 7, ("invoice",) * 7
+PASSING = {"behaviours": ("passes",) * 7, "kinds": MIXED}
+REFUSING = {"behaviours": ("never",) * 7, "kinds": MIXED}
+LOST_CARDS = {"behaviours": ("lost",) * 7, "kinds": MIXED}
+WRITTEN_TO = {"behaviours": ("customer_only",) * 7, "kinds": INVOICES}
 SHARED = {"behaviours": ("never",) * 7, "kinds": ("intent", "same_card", "same_card", "invoice", "same_card", "same_customer", "same_customer")}  # fmt: skip
+ONE_CUSTOMER = ("intent",) + ("same_customer",) * 2 + ("intent",) + ("same_customer",) * 3
 PAYING = {"happenings": tuple(Happening(number, deed, debt, "", 0) for number, deed, debt in ((1, "pay", 0), (1, "pay", 1), (1, "cancel", 2), (1, "refund", 3), (2, "delete", 4)))}  # fmt: skip
+PAUSED = {"happenings": tuple(Happening(number, "pause", -1) for number in range(4))}
 SETTLED = CALL.replace(r"_call\|POST .*(confirm|pay)\|", r"_call>settle\.settle\|COMMIT\|")
+LOOKED = r"what_became>.*\|GET .*\|after"
+SENT = r"MAIL\|after"
 
 MUTANTS = {
     one.name: one
     for one in (
-        Mutant(
-            "no_blocking_index_nor_check",
-            lambda: (swap(charge, "BLOCKING", ("prepared",)), swap(drain.claims, "not_blocked", lambda: text("1 = 1"))),
-            ("one_blocking",),
-            _at(CALL + "before", "sleep", **PASSING),
-        ),
-        Mutant("fresh_key_per_call", _fresh_key, (), _at(CALL + "before", "sleep", **PASSING)),
-        Mutant("key_from_time", lambda: swap(ids, "idempotency_key", lambda name: f"tinko:{time.time_ns()}"), (), PASSING),
-        Mutant("timeout_is_failure", _answer_as("declined", lambda one: one.answer == "transport"), (), {**_faults(LOST), **PASSING}),
-        Mutant("server_error_is_failure", _answer_as("declined", lambda one: one.answer == "server_error"), (), {**_faults(SAVED_500), **PASSING}),
-        Mutant("unreadable_is_success", _answer_as("succeeded", lambda one: one.answer == "transport"), (), {**_faults(HTML), **REFUSING}),
-        Mutant("processing_is_declined", _answer_as("declined", lambda one: one.state == "processing"), (), {"behaviours": ("processing",) * 7, "kinds": ("intent",) * 7}),
-        Mutant("no_fence", _no_fence, (), _at(CALL + "after", "sleep", **REFUSING)),
-        Mutant("stale_write_without_transition_rules", _no_fence, ("attempt_moves",), {**_at(CALL + "after", "sleep", **PASSING), "faults": _faults(LOST)["faults"]}),
-        Mutant("no_preflight", lambda: swap(charge, "preflight", lambda *given: Clearance(True)), (), PAYING),
-        Mutant("subscription_and_customer_not_looked_at", _read_by_nobody("_changed"), (), {**PAYING, "behaviours": ("passes_late",) * 7, "kinds": ("invoice",) * 7}),
-        Mutant("other_intents_not_looked_at", _read_by_nobody("_paid_otherwise"), (), {"happenings": tuple(Happening(1, "reorder", debt) for debt in range(7)), "behaviours": ("passes_late",) * 7, "kinds": ("intent",) * 7}),
-        Mutant("no_version_check", _no_version_check, (), _at(LAST_LOOKS[0], "pay_and_tell", **PASSING)),
-        Mutant("settle_in_two_transactions", _settle_in_two, (), _at(SETTLED + "after", "kill", **PASSING)),
-        Mutant("calling_not_committed", _not_committed, (), PASSING),
-        Mutant("attempt_row_after_call", _row_after_call, (), PASSING),
-        Mutant("janitor_does_not_reopen", _janitor_closes_nothing, (), {**_faults(LOST), **REFUSING}),
-        Mutant("janitor_does_nothing", lambda: swap(drain.janitor, "waiting", lambda *given, **more: []), (), {**_faults(LOST), **PASSING}),
-        Mutant("no_trace_is_failure_at_once", _no_trace_at_once, (), {**_faults(LATE), **PASSING}),
-        Mutant("janitor_takes_a_new_key", _janitor_new_key, (), {**_faults(LATE), **PASSING}),
-        Mutant("janitor_ignores_leases", _no_leases, (), _at(CALL + "before", "visit", **REFUSING)),
-        Mutant("unread_is_nothing", _unread_is_nothing, (), {**_faults(BLIND), **PASSING}),
-        Mutant("repost_beyond_20_hours", lambda: swap(janitor, "REPOST_HOURS", 10_000), (), {**_faults(NEVER_THERE), **PASSING}),
-        Mutant("lease_shorter_than_timeout", lambda: None, (), _at(CALL + "before", "visit", lease_seconds=0.01, **REFUSING)),
-        Mutant("params_rebuilt", _rebuilt, (), {**_faults(LOST), **ASKING}),
-        Mutant("new_intent_per_try", _new_intent, (), {**PASSING, "kinds": ("intent",) * 7}),
-        Mutant("webhook_settles", _webhook_settles, (), {"happenings": tuple(Happening(1, "new_card", debt) for debt in range(7))}),
-        Mutant("no_caps_in_code_nor_database", _no_caps, ("attempt_caps", "attempt_caps_at_call"), SHARED),
-        Mutant("own_charges_not_counted", lambda: swap(settle, "_mirror", lambda *given, **more: None), (), SHARED),
-        Mutant("kill_switch_ignored", _no_switch, ("attempt_switch",), {"happenings": (Happening(2, "pause", -1), Happening(3, "pause", -1), Happening(4, "pause", -1))}),
-        Mutant("refusal_sets_no_due_time", _refusal_without_due, (), SHARED),
-        Mutant("due_time_dropped_on_settle", _no_due, (), REFUSING),
-        Mutant("case_closed_without_event", _no_event, (), PASSING),
-        Mutant("tries_not_counted", _tries_not_counted, (), {"behaviours": ("lost", "lost", "never", "never", "lost", "lost", "never"), "kinds": ("intent", "invoice") * 3 + ("intent",)}),
-        Mutant("never_again_ignored", _never_again_ignored, (), {"behaviours": ("lost",) * 7, "kinds": ("intent", "invoice") * 3 + ("intent",)}),
-        Mutant("mail_claimed_after_sending", _mail_claimed_after, ("message_moves",), _at(r"MAIL\|after", "kill")),
-        Mutant("lapsed_mail_sent_again", _lapsed_sent_again, (), _at(r"MAIL\|after", "kill")),
-        Mutant("mail_claim_unconditional", _unconditional_claim, ("message_moves",), {"workers": 4, "behaviours": ("customer_only",) * 7, "happenings": ()}),
-        Mutant("suppression_ignored", lambda: None, ("message_suppressed",), {"happenings": tuple(Happening(0, "suppress", debt) for debt in range(7)), "behaviours": ("customer_only",) * 7}),
-        Mutant("no_look_before_mail", _no_look_before_mail, (), {"happenings": tuple(Happening(1, "pay", debt) for debt in range(7)), "behaviours": ("customer_only",) * 7, "kinds": ("invoice",) * 7}),
+        Mutant("no_blocking_index_check_nor_caps", "the unique index over unresolved attempts, the look for one in code, and the caps, which count them too", removals.no_blocking, ("one_blocking", "attempt_caps", "attempt_caps_at_call"), {**_at(CALL + "before", "sleep", **PASSING), "kinds": INTENTS, "faults": _faults(UNREAD_TAKEOVER)["faults"]}),
+        Mutant("fresh_key_per_call", "the same key for the same attempt", removals.fresh_key, (), _at(CALL + "before", "sleep", **PASSING)),
+        Mutant("key_from_time", "a key made of case and number alone", lambda: swap(ids, "idempotency_key", lambda name: f"tinko:{time.time_ns()}"), (), PASSING),
+        Mutant("timeout_is_failure", "that no answer means not to know", answer_as("declined", lambda one: one.answer == "transport"), (), {**_faults(LOST), **PASSING}),
+        Mutant("server_error_is_failure", "that a server error means not to know", answer_as("declined", lambda one: one.answer == "server_error"), (), {**_faults(SAVED_500), **PASSING}),
+        Mutant("unreadable_is_success", "that an unreadable 200 means not to know", answer_as("succeeded", lambda one: one.answer == "transport"), (), {**_faults(HTML), **REFUSING}),
+        Mutant("processing_is_declined", "that a charge under way is no refusal", answer_as("declined", lambda one: one.state == "processing"), (), {"behaviours": ("processing",) * 7, "kinds": INTENTS}),
+        Mutant("no_fence", "the fence on every later write of an attempt", removals.no_fence, (), _at(CALL + "after", "sleep", **REFUSING)),
+        Mutant("stale_write_without_transition_rules", "the fence, and the rules of legal transitions", removals.no_fence, ("attempt_moves",), {**_at(CALL + "after", "sleep", **PASSING), "faults": _faults(LOST)["faults"]}),
+        Mutant("no_preflight", "the look at Stripe before a call", lambda: swap(charge, "preflight", lambda *given: Clearance(True)), (), PAYING),
+        Mutant("unread_preflight_goes_ahead", "that a call waits when Stripe cannot be read", removals.unread_is_a_go, (), {**_faults(UNREAD, 4), **PASSING}),
+        Mutant("subscription_and_customer_not_looked_at", "that a subscription that is over, or a deleted customer, ends a case", read_by_nobody("_changed"), (), {**PAYING, "behaviours": ("passes_late",) * 7, "kinds": INVOICES}),
+        Mutant("other_intents_not_looked_at", "the look for a second intent that paid the same order", read_by_nobody("_paid_otherwise"), (), {**_each(1, "reorder"), "behaviours": ("passes_late",) * 7, "kinds": INTENTS}),
+        Mutant("look_older_than_a_minute_used", "that a look is good for a minute only", lambda: swap(charge, "LOOK_LASTS", timedelta(days=1)), (), {**_at(LAST_LOOKS[0], "pay_and_wait", **PASSING), "kinds": INTENTS}),
+        Mutant("no_version_check", "that a case which changed since it was prepared is not called", removals.no_version_check, (), _at(LAST_LOOKS[0], "pay_and_tell", **PASSING)),
+        Mutant("settle_in_two_transactions", "one transaction for attempt and case", removals.settle_in_two, (), _at(SETTLED + "after", "kill", **PASSING)),
+        Mutant("calling_not_committed", "that `calling` is on disk before the call", removals.not_committed, (), _at(CALL + "after", "kill", **PASSING)),
+        Mutant("attempt_row_after_call", "that the attempt is on disk before the call", removals.row_after_call, (), _at(CALL + "after", "kill", **PASSING)),
+        Mutant("janitor_does_not_reopen", "that a settled attempt moves its case on", removals.janitor_closes_nothing, (), {**_faults(LOST), **REFUSING}),
+        Mutant("janitor_does_nothing", "the janitor", lambda: swap(drain.janitor, "waiting", lambda *given, **more: []), (), {**_faults(LOST), **PASSING}),
+        Mutant("no_trace_is_failure_at_once", "that a call which left no trace yet may still be under way", removals.no_trace_at_once, (), {**_faults(LATE, 6), **PASSING}),
+        Mutant("janitor_takes_a_new_key", "that a call is repeated under its own key", removals.janitor_new_key, (), {**_faults(LATE, 6), **PASSING}),
+        Mutant("janitor_takes_any_charge", "that an attempt is judged by its own charge", removals.any_charge_is_ours, (), {**_faults(LOST), **PASSING}),
+        Mutant("janitor_ignores_leases", "that the janitor waits for a lease to lapse", removals.no_leases, (), _at(CALL + "before", "visit", **REFUSING)),
+        Mutant("janitor_calls_again_in_a_pause", "that the janitor looks at the switch before it repeats a call", lambda: swap(janitor, "charging_allowed", lambda *given: True), (), {**_at(LOOKED, "pause", (0, 1, 2), **PASSING), "faults": _faults(REFUSED_ONCE)["faults"], "fault_rounds": 3}),
+        Mutant("unread_is_nothing", "that what cannot be read stays unknown", removals.unread_is_nothing, (), {**_faults(BLIND), **PASSING}),
+        Mutant("repost_beyond_20_hours", "that no call is repeated after 20 hours", lambda: swap(janitor, "REPOST_HOURS", 10_000), (), {**_faults(NEVER_THERE, 10), **PASSING}),
+        Mutant("lease_shorter_than_timeout", "leases longer than a call", lambda: None, (), _at(CALL + "before", "visit", lease_seconds=0.01, **REFUSING)),
+        Mutant("params_rebuilt", "frozen parameters", removals.rebuilt, (), {**_faults(LATE, 6), **PASSING}),
+        Mutant("new_intent_per_try", "one intent for one debt", removals.new_intent, (), {**PASSING, "kinds": INTENTS}),
+        Mutant("webhook_settles", "that a webhook only asks for a look", removals.webhook_settles, (), _each(1, "new_card")),
+        Mutant("no_caps_in_code_nor_database", "the caps in code and in the database", removals.no_caps, ("attempt_caps", "attempt_caps_at_call"), SHARED),
+        Mutant("caps_counted_in_code_once_without_lock", "the caps in the database, the second count at the call, and the lock on what is counted", removals.caps_counted_before, ("attempt_caps", "attempt_caps_at_call", LOCK), {**SHARED, "kinds": ("intent",) + ("same_card",) * 6, "happenings": (), "fault_kinds": (), "database": "postgresql", "workers": 1, "threads": 4}),
+        Mutant("own_charges_not_counted", "that our own charges count at once", lambda: swap(settle, "_mirror", lambda *given, **more: None), (), SHARED),
+        Mutant("kill_switch_ignored", "the switch in code (drain, charge, janitor, breaker) and in the database", removals.no_switch, ("attempt_switch",), {**PAUSED, **PASSING}),
+        Mutant("refusal_sets_no_due_time", "that a refused case is due again", removals.refusal_without_due, (), SHARED),
+        Mutant("due_time_dropped_on_settle", "the next due time of a declined case", removals.no_due, (), REFUSING),
+        Mutant("case_closed_without_event", "the history of a case", removals.no_event, (), PASSING),
+        Mutant("tries_not_counted", "the count of executed tries", removals.tries_not_counted, (), {"behaviours": ("lost", "lost", "never", "never", "lost", "lost", "never"), "kinds": MIXED}),
+        Mutant("never_again_ignored", "that some refusals are for good", removals.never_again_ignored, (), LOST_CARDS),
+        Mutant("refused_card_tried_for_another_debt", "that a card refused for good is tried for no other debt", lambda: swap(Outcome, "forbids_card", lambda *given: False), (), {**LOST_CARDS, "kinds": ONE_CUSTOMER}),
+        Mutant("mail_claimed_after_sending", "that a mail is claimed before it is sent", removals.mail_claimed_after, ("message_moves",), _at(SENT, "kill")),
+        Mutant("lapsed_mail_sent_again", "that a mail in doubt is not sent again", removals.lapsed_sent_again, (), _at(SENT, "kill")),
+        Mutant("mail_claim_unconditional", "that only one sender gets a mail", removals.unconditional_claim, ("message_moves",), {**WRITTEN_TO, "workers": 4, "happenings": ()}),
+        Mutant("mail_caps_ignored", "the mail caps in code and in the database", lambda: swap(caps, "mail_reached", lambda *given: None), ("message_caps",), {**WRITTEN_TO, "kinds": ONE_CUSTOMER, "happenings": ()}),
+        Mutant("mail_switch_ignored", "the switch for mail", lambda: None, ("message_switch",), {**PAUSED, **WRITTEN_TO}),
+        Mutant("suppression_ignored", "that nobody is written to who wants no mail", lambda: None, ("message_suppressed",), {**WRITTEN_TO, **_each(0, "suppress")}),
+        Mutant("no_look_before_mail", "the look at Stripe before a mail", removals.no_look_before_mail, (), {**WRITTEN_TO, **_each(0, "pay", SENT)}),
     )
 }  # fmt: skip
 
@@ -444,78 +181,6 @@ def trial_of(mutant: Mutant, mode: str, number: int) -> Plan:
     return replace(made, **shape)
 
 
-def unharmed(mutant: Mutant, mode: str, number: int) -> Plan:
+def unharmed(made: Plan) -> Plan:
     """The same trial with every safeguard in its place: nothing may be found in it."""
-    made = replace(trial_of(mutant, mode, number), mutant="")
-    return replace(made, lease_seconds=plan(SEED, number).lease_seconds)
-
-
-def hunt(names: list[str], slots: int) -> dict[str, dict[str, str]]:
-    """By mutant and mode: what caught it, or nothing."""
-    from tests.crash.__main__ import prepare
-    from tests.crash.campaign import run
-
-    ground = prepare()
-    found: dict[str, dict[str, str]] = {name: {} for name in names}
-    dirty: dict[str, str] = {}
-    controls = iter([unharmed(MUTANTS[name], mode, 0) for name in names for mode in MODES])
-    queue = [(name, mode, number) for number in range(TRIALS_MOST) for name in names for mode in MODES]
-    queue.reverse()
-
-    def next_plan() -> Plan | None:
-        while queue:
-            name, mode, number = queue.pop()
-            # Once caught in any mode, one look more in each other mode is enough.
-            if mode in found[name] or (number > 0 and found[name]):
-                continue
-            return trial_of(MUTANTS[name], mode, number)
-        return next(controls, None) if os.environ.get("CONTROL") else None
-
-    def done(made: Plan, result: dict[str, Any]) -> None:
-        if not made.mutant:
-            for violation in result["violations"]:
-                print(
-                    f"with every safeguard, {made.mode}: {violation} ({made.happenings[:1]}, {made.faults[:1]})"
-                )
-                dirty[made.mode] = violation
-            return
-        if result["violations"] and made.mode not in found[made.mutant]:
-            first = result["violations"][0].partition(" | ")[0][:160]
-            print(f"{made.mutant}, {made.mode}, trial {made.number}: {first}", flush=True)
-            found[made.mutant].setdefault(made.mode, result["violations"][0])
-
-    try:
-        run(next_plan, done, ground, slots)
-    finally:
-        ground.close()
-    if dirty:
-        found["with every safeguard"] = dirty
-    return found
-
-
-def main() -> int:
-    """Hunt them all, or those named on the command line; exit code 1 when one was not caught.
-
-    With CONTROL=1 the same trials are run with every safeguard in place too, and must find nothing.
-    """
-    names = sys.argv[1:] or list(MUTANTS)
-    found = hunt(names, int(os.environ.get("SLOTS", "2")))
-    Path("build/crash").mkdir(parents=True, exist_ok=True)
-    Path("build/crash/mutants.json").write_text(json.dumps(found, indent=1))
-    print(f"| safeguard removed | {' | '.join(MODES)} |\n|---|---|---|---|")
-    for name in names:
-        print(
-            f"| {name} | {' | '.join(found[name].get(mode, '-').split(' | ')[0][:110] for mode in MODES)} |"
-        )
-    missed = [name for name in names if not found[name]]
-    print(
-        f"{len(names)} mutants, {len(names) - len(missed)} caught"
-        + (f"; not caught: {', '.join(missed)}" if missed else "")
-    )
-    return 1 if missed or "with every safeguard" in found else 0
-
-
-if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)
+    return replace(made, mutant="", lease_seconds=plan(SEED, made.number).lease_seconds)

@@ -91,7 +91,8 @@ class Plan:
     lease_seconds: float = LEASE_SECONDS
     mutant: str = ""
     faults: tuple[tuple[tuple[str, object], ...], ...] = ()
-    """Trouble to be met in every round, in place of what chance would choose."""
+    """Trouble to be met in each of the first rounds, in place of what chance would choose."""
+    fault_rounds: int = 60
 
     def with_targets(self, names: list[str]) -> "Plan":
         """Kill at these points, each at its first or a later passing."""

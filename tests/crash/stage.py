@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 from aiosmtpd.smtp import SMTP
@@ -15,6 +15,15 @@ from aiosmtpd.smtp import SMTP
 from tinko_pipelines.sandbox.client import SandboxClient
 from tinko_pipelines.sandbox.http.app import App
 from tinko_pipelines.sandbox.life import open_sandbox
+
+
+class Mail(NamedTuple):
+    """One mail as the server took it: which message, when by the sandbox's clock and its journal, and for whom."""
+
+    message_id: str
+    at: int
+    n: int
+    address: str
 
 
 @dataclass
@@ -27,9 +36,10 @@ class Stage:
     mails: Path
     client: SandboxClient
 
-    def taken(self) -> list[str]:
-        """Ids of the messages taken, in order."""
-        return self.mails.read_text().split() if self.mails.exists() else []
+    def taken(self) -> list[Mail]:
+        """The mails taken, in order."""
+        lines = self.mails.read_text().splitlines() if self.mails.exists() else []
+        return [Mail(name, int(at), int(n), address) for name, at, n, address in map(str.split, lines)]
 
     def close(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
@@ -39,15 +49,15 @@ class Stage:
 class _Sink:
     """Takes every mail and notes its id before it says so."""
 
-    def __init__(self, mails: Path) -> None:
-        self._mails = mails
+    def __init__(self, mails: Path, moment: Callable[[], str]) -> None:
+        self._mails, self._moment = mails, moment
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         for line in envelope.content.splitlines():
             if line.lower().startswith(b"message-id:"):
                 name = line.split(b":", 1)[1].decode().strip(" <>").split("@")[0]
                 with self._mails.open("a") as file:
-                    file.write(f"{name}\n")
+                    file.write(f"{name} {self._moment()} {envelope.rcpt_tos[0]}\n")
                 break
         return "250 OK"
 
@@ -78,7 +88,10 @@ def _serve(folder: Path, http: socket.socket, smtp: socket.socket, mails: Path) 
     log = os.open(folder / "stage.log", os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    app = App(open_sandbox(folder / "sandbox", seed=0, charges=1, history_days=1))
+    sandbox = open_sandbox(folder / "sandbox", seed=0, charges=1, history_days=1)
+    app = App(sandbox)
+    entries = app.journal.entries
+    sink = _Sink(mails, lambda: f"{sandbox.book.now} {entries[-1]['n'] if entries else 0}")
     config = uvicorn.Config(
         app,
         log_level="error",
@@ -92,7 +105,7 @@ def _serve(folder: Path, http: socket.socket, smtp: socket.socket, mails: Path) 
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        await loop.create_server(lambda: SMTP(_Sink(mails), hostname="sink"), sock=smtp)
+        await loop.create_server(lambda: SMTP(sink, hostname="sink"), sock=smtp)
         await uvicorn.Server(config).serve(sockets=[http])
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:

@@ -6,11 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.crash.plan import TIMEOUT_SECONDS, Plan
+from tests.crash.stage import Mail
 from tests.crash.world import Debt, charges_of
 
 Row = dict[str, Any]
 STALE_SECONDS = 60
 REPOST_SECONDS = 20 * 3600
+MAIL_SECONDS = 23 * 3600
+"""A reminder may arrive later than it was claimed, and the next one a day after that claim."""
 FINAL = ("lost_card", "stolen_card", "pickup_card", "fraudulent", "do_not_try_again")
 PAYABLE = ("requires_payment_method", "requires_confirmation", "requires_action", "open")
 CHARGED = ("/pay", "/confirm")
@@ -25,7 +28,7 @@ class Evidence:
     book: dict[str, dict[str, Row]]
     journal: list[Row]
     ledger: dict[str, list[Row]]
-    mails: list[str]
+    mails: list[Mail]
     pauses: list[list[Any]]
     audit: Row
     told: list[list[Any]]
@@ -63,15 +66,18 @@ def judge(evidence: Evidence) -> Row:
     doubles = _doubles(evidence)
     after = _after(evidence)
     lost = _lost(evidence)
-    mails = [
-        f"mail: {name} came {times} times" for name, times in Counter(evidence.mails).items() if times > 1
-    ]
+    came = Counter(mail.message_id for mail in evidence.mails)
+    mails = [f"mail: {name} came {times} times" for name, times in came.items() if times > 1]
     others = [
         *_mismatches(evidence),
+        *_forbidden(evidence),
+        *_never_again(evidence),
+        *_unwanted(evidence),
         *_caps(evidence),
         *_pauses(evidence),
         *_keys(evidence),
         *_history(evidence),
+        *_failed(evidence),
     ]
     unknown, late = _unknown(evidence)
     return {
@@ -126,7 +132,7 @@ def _after(evidence: Evidence) -> list[str]:
 
 
 def _forbidden(evidence: Evidence) -> list[str]:
-    """Calls after a webhook told otherwise, more tries than planned, tries after a final refusal, new intents."""
+    """Calls after a webhook told otherwise, more tries than planned, new intents."""
     found = []
     for caller, debt, n in evidence.told:
         found += [
@@ -142,11 +148,6 @@ def _forbidden(evidence: Evidence) -> list[str]:
             found.append(
                 f"tries: {debt.id} was tried {len(keys)} times where {most.get(debt.id)} were planned"
             )
-        final = [place for place, one in enumerate(ours) if (one["outcome"] or {}).get("reason") in FINAL]
-        if final and any(
-            one["payment_method"] == ours[final[0]]["payment_method"] for one in ours[final[0] + 1 :]
-        ):
-            found.append(f"never: {debt.id} was tried again after a refusal for good")
     found += [
         f"made: {entry['path']} was asked for"
         for entry in evidence.journal
@@ -155,23 +156,49 @@ def _forbidden(evidence: Evidence) -> list[str]:
     return found
 
 
+def _never_again(evidence: Evidence) -> list[str]:
+    """No card is charged by us, for whatever debt, after it was refused to us for good."""
+    found = []
+    refused: dict[str, Row] = {}
+    for one in sorted(evidence.book.get("charges", {}).values(), key=lambda one: int(one["created"])):
+        card = _card(one)
+        if card is None or one["id"] not in evidence.by_charge:
+            continue
+        if card in refused and not _repeated(evidence, one, refused[card]):
+            found.append(f"never: card {card} was tried again after a refusal for good ({one['id']})")
+        if (one["outcome"] or {}).get("reason") in FINAL:
+            refused.setdefault(card, one)
+    return found
+
+
+def _card(charge: Row) -> str | None:
+    """The fingerprint of the card that was charged."""
+    card = (charge["payment_method_details"] or {}).get("card") or {}
+    return None if card.get("fingerprint") is None else str(card["fingerprint"])
+
+
 def _unwanted(evidence: Evidence) -> list[str]:
-    """Mails to those who want none, and about debts that were over a while before."""
+    """Mails to those who want none, who had one within the day, and about debts that were over a while before."""
     found = []
     messages = {row["id"]: row for row in evidence.ledger["message"]}
     cases = {row["id"]: row for row in evidence.ledger["recovery_case"]}
-    for name in evidence.mails:
-        row = messages[name]
-        case = cases[row["case_id"]]
+    wants_none = {
+        evidence.book["customers"][customer]["email"]: asked.timestamp()
+        for customer, asked in evidence.suppressed.items()
+    }
+    last: dict[str, int] = {}
+    for mail in evidence.mails:
+        if mail.at - last.get(mail.address, mail.at - MAIL_SECONDS) < MAIL_SECONDS:
+            found.append(f"mail: {mail.message_id} came within a day of another to the same address")
+        last[mail.address] = mail.at
+        row = messages[mail.message_id]
         if row["claimed_at"] is None:
-            found.append(f"mail: {name} went out without a claim")
-            continue
-        asked = evidence.suppressed.get(case["customer_id"])
-        if asked is not None and row["claimed_at"] > asked:
-            found.append(f"mail: {name} went to somebody who wants none")
-        since = _over_since(evidence, case["debt_id"])
-        if since is not None and row["claimed_at"].timestamp() - since > STALE_SECONDS:
-            found.append(f"mail: {name} went out after the debt was over")
+            found.append(f"mail: {row['id']} went out without a claim")
+        if mail.at > wants_none.get(mail.address, mail.at):
+            found.append(f"mail: {row['id']} went to somebody who wants none")
+        since = _over_since(evidence, cases[row["case_id"]]["debt_id"])
+        if since is not None and mail.at - since > STALE_SECONDS:
+            found.append(f"mail: {row['id']} went out after the debt was over")
     return found
 
 
@@ -180,7 +207,9 @@ def _over_since(evidence: Evidence, name: str) -> int | None:
     if debt is None:
         return None
     moments = [
-        one["created"] for one in charges_of(evidence.book, debt.intent) if one["status"] == "succeeded"
+        _paid_at(evidence, one)
+        for one in charges_of(evidence.book, debt.intent)
+        if one["status"] == "succeeded"
     ]
     owed = evidence.book["invoices" if debt.subscription else "payment_intents"][debt.id]
     moments += [owed.get("canceled_at"), (owed.get("status_transitions") or {}).get("voided_at")]
@@ -194,6 +223,12 @@ def _over_since(evidence: Evidence, name: str) -> int | None:
     moments += [entry["at"] for entry in deeds if "delete_customer" in entry["body"]]
     known = [moment for moment in moments if moment is not None]
     return min(known, default=None)
+
+
+def _paid_at(evidence: Evidence, charge: Row) -> int:
+    """When the money came: a charge that was under way for days was no payment before."""
+    moved = evidence.book.get("balance_transactions", {}).get(charge.get("balance_transaction") or "")
+    return int((moved or charge)["created"])
 
 
 def _owed(evidence: Evidence, debt: Debt) -> bool:
@@ -303,9 +338,6 @@ def _caps(evidence: Evidence) -> list[str]:
             and (one["outcome"] or {}).get("network_status") == "declined_by_network"
         )
 
-    def card(one: Row) -> str | None:
-        return ((one["payment_method_details"] or {}).get("card") or {}).get("fingerprint")
-
     for place, one in enumerate(charges):
         if one["id"] not in evidence.by_charge:
             continue
@@ -317,8 +349,9 @@ def _caps(evidence: Evidence) -> list[str]:
             and (other["id"] in evidence.by_charge or other["customer"] == one["customer"])
             and not _repeated(evidence, one, other)
         ]
-        if card(one) and any(card(other) == card(one) for other in before):
-            found.append(f"cap: card {card(one)} was charged again within a day ({one['id']})")
+        card = _card(one)
+        if card and any(_card(other) == card for other in before):
+            found.append(f"cap: card {card} was charged again within a day ({one['id']})")
         if sum(other["customer"] == one["customer"] for other in before) >= 2:
             found.append(f"cap: customer {one['customer']} was charged a third time within a day")
     return found
@@ -342,6 +375,11 @@ def _pauses(evidence: Evidence) -> list[str]:
             concerned = caller in ("*", call["caller"])
             if concerned and call["n"] > begun and (ended is None or call["n"] <= ended):
                 found.append(f"pause: {debt_of(call)} was called while charging was paused")
+        found += [
+            f"pause: mail {mail.message_id} went out while mailing was paused"
+            for mail in evidence.mails
+            if caller == "*" and mail.n > begun and (ended is None or mail.n <= ended)
+        ]
     return found
 
 
@@ -349,10 +387,13 @@ def _keys(evidence: Evidence) -> list[str]:
     found = []
     by_key = {row["idempotency_key"]: row for row in evidence.ledger["attempt"]}
     first: dict[str, int] = {}
+    sent: dict[str, int] = {}
     for call in evidence.calls:
         key = call.get("key")
         if key is None:
             continue
+        if call["sent"] != sent.setdefault(key, call["sent"]):
+            found.append(f"key: {debt_of(call)} was called with other parameters under the same key")
         row = by_key.get(key)
         if row is None:
             found.append(f"key: {debt_of(call)} was called under a key that no attempt has")
@@ -362,11 +403,6 @@ def _keys(evidence: Evidence) -> list[str]:
             found.append(f"key: {debt_of(call)} was called by an attempt that never began to")
         if call["at"] - first.setdefault(key, call["at"]) > REPOST_SECONDS:
             found.append(f"key: {debt_of(call)} was called again after 20 hours under the same key")
-    found += [
-        f"key: attempt {row['n']} of {row['object_id']} sent other parameters under its key"
-        for row in evidence.ledger["attempt"]
-        if row["answer"] == "idempotency_error"
-    ]
     return found
 
 
@@ -387,6 +423,13 @@ def _history(evidence: Evidence) -> list[str]:
         f"history: {case['debt_id']} is {case['state']}, its events end in {last.get(case['id'])}"
         for case in evidence.ledger["recovery_case"]
         if last.get(case["id"]) != case["state"]
+    ]
+
+
+def _failed(evidence: Evidence) -> list[str]:
+    """What went wrong with one case and was put aside, so that it would stop no other: nothing is meant to."""
+    return [
+        f"failed: {row['detail']}" for row in evidence.ledger["case_event"] if row["kind"] == "case_failed"
     ]
 
 

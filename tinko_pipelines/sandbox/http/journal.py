@@ -3,6 +3,7 @@
 Kept in memory only, and only for requests that name their caller in a header; deeds asked of the control API always.
 """
 
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +21,9 @@ _OVER = ("paid", "void", "uncollectible", "succeeded", "canceled")
 
 
 class Journal:
-    """Entries have `n, at, caller, method, path, status, fault`; those about a debt also `debt, over, key, made`.
+    """Entries have `n, at, caller, method, path, key, sent, status, fault`; those about a debt also `debt, over, made`.
 
-    `over` says why the debt may no longer be charged, before the request was answered; `made` names the charges
+    `sent` stands for the parameters: the same for the same ones. `over` says why the debt may no longer be charged, before the request was answered; `made` names the charges
     that the request made. A status of 0 is a broken connection.
     """
 
@@ -49,7 +50,7 @@ class Journal:
         entry = arrived or self._add(request, status=0, fault="")
         debt = debt_asked(request)
         before = self._charges(debt)
-        entry |= {"debt": debt, "over": over(self._book, debt) if debt else None, "key": request.key}
+        entry |= {"debt": debt, "over": over(self._book, debt) if debt else None}
         try:
             yield entry
         finally:
@@ -67,6 +68,8 @@ class Journal:
             "caller": request.headers.get(CALLER, ""),
             "method": request.method,
             "path": request.path,
+            "key": request.key,
+            "sent": zlib.crc32(request.body.encode()),
             **more,
         }
         self.entries.append(entry)

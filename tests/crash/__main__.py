@@ -24,6 +24,9 @@ from tests.crash.points import short
 
 HOME = Path("build/crash")
 KILLS = (2, 3, 4)
+PASSINGS = (1, 1, 1, 2, 3)
+TRIES, REVISITS = 2, 0.5
+"""A point that so many trials were told to die at in vain is looked for where it was met, in this share of trials."""
 
 
 def code_version() -> str:
@@ -43,25 +46,34 @@ class State:
         self.seed = seed
         self.path = home / f"seed-{seed}-{code_version()}.jsonl"
         self.results: dict[int, dict[str, Any]] = {}
-        self.known: set[str] = set()
+        self.met_in: dict[str, int] = {}
         self.killed: Counter[str] = Counter()
         self.tried: Counter[str] = Counter()
         if os.environ.get("FRESH"):
             self.path.unlink(missing_ok=True)
         if self.path.exists():
-            for line in self.path.read_text().splitlines():
+            whole, _, _ = self.path.read_text().rpartition("\n")
+            # What a campaign that was killed had begun to write is no result.
+            self.path.write_text(whole + "\n" if whole else "")
+            for line in whole.splitlines():
                 self._take(json.loads(line))
+            self.tried.update(digits for one in self.results.values() for digits, _ in one.get("targets", ()))
 
     def _take(self, result: dict[str, Any]) -> None:
         self.results[result["number"]] = result
-        self.known |= set(result.get("seen", ()))
+        for name in result.get("seen", ()):
+            self.met_in.setdefault(name, result["world"])
         self.killed.update(result.get("kills", ()))
 
-    def add(self, result: dict[str, Any]) -> None:
-        result = {**result, "seen": sorted(set(result.get("seen", ())) - self.known)}
+    def add(self, made: Plan, result: dict[str, Any]) -> dict[str, Any]:
+        """Keep what a trial has found, under its number in the campaign."""
+        number = made.number if made.visit is None else made.visit
+        new = sorted(set(result.get("seen", ())) - self.met_in.keys())
+        result = {**result, "number": number, "world": made.number, "seen": new}
         self._take(result)
         with self.path.open("a") as file:
             file.write(json.dumps(result) + "\n")
+        return result
 
     def next_plan(self, number: int) -> Plan:
         """The trial of that number, with the points that were killed least so far; the first ones kill nobody."""
@@ -69,30 +81,34 @@ class State:
         if number < RECORDING:
             return made
         rng = random.Random(f"{self.seed}:{number}:points")
-        mine = sorted(name for name in self.known if name.startswith(made.database))
-        rng.shuffle(mine)
-        mine.sort(key=lambda name: self.killed[name] + self.tried[name] / 3)
-        chosen = mine[: rng.choice(KILLS)]
-        self.tried.update(chosen)
-        rng.shuffle(chosen)
-        return made.with_targets(chosen)
+        missed = self._missed()
+        if missed and rng.random() < REVISITS:
+            chosen = self._met_together(missed)
+            made = replace(plan(self.seed, self.met_in[chosen[0]]), visit=number)
+        else:
+            mine = sorted(name for name in self.met_in if name.startswith(made.database))
+            rng.shuffle(mine)
+            mine.sort(key=lambda name: self.killed[name] + self.tried[short(name)] / 3)
+            chosen = mine[: rng.choice(KILLS)]
+        targets = [(short(name), rng.choice(PASSINGS) if self.killed[name] else 1) for name in chosen]
+        self.tried.update(digits for digits, _ in targets)
+        rng.shuffle(targets)
+        return replace(made, targets=tuple(targets))
 
-    def repeated(self, number: int, kills: str) -> Plan:
-        """The trial of that number again, killed where the command says, or where it was."""
-        wanted = [digits for digits in kills.split(",") if digits]
-        if not wanted and number in self.results:
-            wanted = self.results[number].get("targets", [])
-        names = {short(name): name for name in self.known}
-        missing = [digits for digits in wanted if digits not in names]
-        if missing:
-            print(f"no such kill points are known any more: {', '.join(missing)}")
-        return plan(self.seed, number).with_targets([names[digits] for digits in wanted if digits in names])
+    def _missed(self) -> list[str]:
+        """The points that trials were told to die at in vain, the least tried first."""
+        found = [name for name in self.met_in if not self.killed[name] and self.tried[short(name)] >= TRIES]
+        return sorted(found, key=lambda name: (self.tried[short(name)], name))
+
+    def _met_together(self, missed: list[str]) -> list[str]:
+        """Some of them that one trial has met, for only worlds like its own may lead there."""
+        return [name for name in missed if self.met_in[name] == self.met_in[missed[0]]][: max(KILLS)]
 
 
 def command(seed: int, result: dict[str, Any]) -> str:
-    """What to type to see one trial again."""
-    kills = f" KILLS={','.join(result['targets'])}" if result.get("targets") else ""
-    return f"TRIAL={result['number']} SEED={seed}{kills} make crash"
+    """What to type to see one trial again; needs nothing that an earlier one has left behind."""
+    kills = ",".join(f"{digits}:{passing}" for digits, passing in result.get("targets", ()))
+    return f"TRIAL={result['world']} SEED={seed}{f' KILLS={kills}' if kills else ''} make crash"
 
 
 def prepare() -> Ground:
@@ -121,9 +137,9 @@ def campaign(state: State, numbers: list[int], slots: int, *, say: bool = True) 
     def done(made: Plan, result: dict[str, Any]) -> None:
         nonlocal count
         count += 1
-        state.add(result)
+        kept = state.add(made, result)
         for violation in result["violations"]:
-            print(f"trial {made.number}: {violation} | {command(state.seed, result)}", flush=True)
+            print(f"trial {kept['number']}: {violation} | {command(state.seed, kept)}", flush=True)
         if say and count % 100 == 0:
             print(f"{count} of {len(numbers)} trials, {time.monotonic() - began:.0f} s", flush=True)
 
@@ -133,12 +149,11 @@ def campaign(state: State, numbers: list[int], slots: int, *, say: bool = True) 
         ground.close()
 
 
-def again(state: State, number: int, kills: str) -> int:
-    """Repeat one trial and tell what it finds."""
-    if not state.known:
-        campaign(state, [one for one in range(RECORDING) if one not in state.results], 2, say=False)
+def again(seed: int, number: int, kills: str) -> int:
+    """Repeat one trial, killed where `kills` says: a point's eight digits and at which passing, with commas between."""
+    targets = tuple((one[:8], int(one[9:] or 1)) for one in kills.split(",") if one)
     ground = prepare()
-    plans = iter([state.repeated(number, kills)])
+    plans = iter([replace(plan(seed, number), targets=targets)])
     found: list[dict[str, Any]] = []
     try:
         run(lambda: next(plans, None), lambda _, result: found.append(result), ground, 1)
@@ -151,17 +166,18 @@ def again(state: State, number: int, kills: str) -> int:
 def main() -> int:
     """As the environment asks."""
     wants = os.environ.get
-    state = State(int(wants("SEED", "1")))
-    if "--markdown" in sys.argv:
-        print(report.markdown(report.summary(state.seed, list(state.results.values()), state.known)))
-        return 0
+    seed = int(wants("SEED", "1"))
     if wants("TRIAL"):
-        return again(state, int(wants("TRIAL", "0")), wants("KILLS", ""))
+        return again(seed, int(wants("TRIAL", "0")), wants("KILLS", ""))
+    state = State(seed)
+    if "--markdown" in sys.argv:
+        print(report.markdown(report.summary(state.seed, list(state.results.values()), set(state.met_in))))
+        return 0
     total = int(wants("TRIALS", "300"))
     numbers = [number for number in range(total) if number not in state.results]
     if numbers:
         campaign(state, numbers, int(wants("SLOTS", "2")))
-    figures = report.summary(state.seed, list(state.results.values()), state.known)
+    figures = report.summary(state.seed, list(state.results.values()), set(state.met_in))
     state.path.with_suffix(".summary.json").write_text(json.dumps(figures, indent=1))
     print(report.lines(figures))
     return 1 if figures["violations"] else 0

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import tinko_pipelines
+from tests.crash import offspring
+from tests.crash.offspring import Keeper
 from tests.crash.plan import Plan
 from tests.crash.postgres import Cluster
 from tests.crash.trial import Trial
@@ -57,7 +59,10 @@ class Running:
 
 @dataclass
 class Ground:
-    """What trials stand on: a folder in memory, a ledger to copy, PostgreSQL to clone and another to kill."""
+    """What trials stand on: a folder in memory, a ledger to copy, PostgreSQL to clone and another to kill.
+
+    All of it lies in the folder, and goes with it when the campaign ends.
+    """
 
     root: Path = field(
         default_factory=lambda: Path(
@@ -67,6 +72,8 @@ class Ground:
     _clusters: dict[bool, Cluster] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.root.chmod(0o755)  # for PostgreSQL, which runs as somebody else
+        self._keeper = Keeper(self.root)
         self.template = self.root / "template.db"
         ledger = Ledger.open(f"sqlite:///{self.template}")
         ledger.migrate()
@@ -81,13 +88,13 @@ class Ground:
         if plan.database == "sqlite":
             return None
         if plan.database_dies not in self._clusters:
-            self._clusters[plan.database_dies] = Cluster(durable=plan.database_dies)
+            folder = self.root / ("postgres-durable" if plan.database_dies else "postgres")
+            self._clusters[plan.database_dies] = Cluster(folder, durable=plan.database_dies)
         return self._clusters[plan.database_dies]
 
     def close(self) -> None:
-        for cluster in self._clusters.values():
-            cluster.close()
-        shutil.rmtree(self.root, ignore_errors=True)
+        """To be called when no trial runs any more."""
+        self._keeper.release()
 
 
 def run(
@@ -95,9 +102,24 @@ def run(
 ) -> None:
     """Run what `plans` gives until it gives None, `slots` at a time; `done` hears of each as it ends."""
     running: dict[int, Running] = {}
-    waiting: list[Plan] = []
     gc.collect()
     gc.freeze()
+    try:
+        _keep_running(plans, done, ground, slots, running)
+    finally:
+        for pid in running:
+            _end_all_of(pid)
+            os.waitpid(pid, 0)
+
+
+def _keep_running(
+    plans: Callable[[], Plan | None],
+    done: Callable[[Plan, dict[str, Any]], None],
+    ground: Ground,
+    slots: int,
+    running: dict[int, Running],
+) -> None:
+    waiting: list[Plan] = []
     more = True
     while more or running or waiting:
         while len(running) < slots and (more or waiting):
@@ -119,11 +141,12 @@ def run(
 
 
 def _start(plan: Plan, ground: Ground, running: dict[int, Running]) -> None:
-    folder = ground.root / f"trial-{plan.number}-{plan.mutant}-{plan.mode}-{time.monotonic_ns()}"
-    folder.mkdir()
     cluster = ground.cluster(plan)
-    pid = os.fork()
+    folder = Path(tempfile.mkdtemp(prefix=f"trial-{plan.number}-", dir=ground.root))
+    pid = offspring.fork()
     if pid:
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)
         running[pid] = Running(plan, folder, time.monotonic(), plan.database_dies)
         return
     code = 1
@@ -148,7 +171,7 @@ def _reap(running: dict[int, Running], done: Callable[[Plan, dict[str, Any]], No
     if pid == 0:
         for hanging, one in running.items():
             if time.monotonic() - one.began > MOST_SECONDS:
-                os.killpg(hanging, signal.SIGKILL)
+                _end_all_of(hanging)
         time.sleep(0.02)
         return
     one = running.pop(pid, None)
@@ -160,12 +183,21 @@ def _reap(running: dict[int, Running], done: Callable[[Plan, dict[str, Any]], No
     else:
         why = error.read_text().strip().splitlines()[-6:] if error.exists() else ["it hung and was ended"]
         result = {
-            "number": one.plan.number,
+            "mode": one.plan.mode,
+            "database": one.plan.database,
+            "workers": one.plan.workers,
+            "lake": one.plan.lake,
+            "targets": list(one.plan.targets),
             "violations": ["broken: the trial itself failed: " + " / ".join(why)],
         }
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
+    _end_all_of(pid)
     result["cpu_seconds"] = usage.ru_utime + usage.ru_stime
     result["wall_seconds"] = time.monotonic() - one.began
     done(one.plan, result)
     shutil.rmtree(one.folder, ignore_errors=True)
+
+
+def _end_all_of(trial: int) -> None:
+    """A trial and whatever it has begun."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(trial, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """What one trial is to be, all of it from the campaign's seed and the trial's number."""
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tinko_pipelines.sandbox.handicaps import MODES
 
@@ -88,16 +88,14 @@ class Plan:
     database_dies: bool = False
     lake: bool = False
     targets: tuple[tuple[str, int], ...] = ()
+    """Short names of kill points, and at which passing to die there."""
     lease_seconds: float = LEASE_SECONDS
     mutant: str = ""
     faults: tuple[tuple[tuple[str, object], ...], ...] = ()
     """Trouble to be met in each of the first rounds, in place of what chance would choose."""
     fault_rounds: int = 60
-
-    def with_targets(self, names: list[str]) -> "Plan":
-        """Kill at these points, each at its first or a later passing."""
-        rng = random.Random(f"{self.seed}:{self.number}:kills")
-        return replace(self, targets=tuple((name, rng.choice((1, 1, 1, 2, 3))) for name in names))
+    visit: int | None = None
+    """The trial that visits this world again, killed elsewhere; None for the world's own trial."""
 
 
 def plan(seed: int, number: int) -> Plan:

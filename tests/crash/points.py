@@ -13,6 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 import requests
@@ -27,6 +28,26 @@ _PASSED_THROUGH = ("drain", "run", "all_due", "_tidy", "retry", "send_due", "_se
 _IDS = re.compile(r"/(?:in|pi|ch|cus|pm|sub)_\w+")
 _TABLE = re.compile(r"(?:FROM|INTO|UPDATE|ONLY)\s+\"?(\w+)", re.IGNORECASE)
 _MANY = re.compile(r"(?:%\(\w+\)s|\?|:\w+)(?:::\w+)?(?:\s*,\s*(?:%\(\w+\)s|\?|:\w+)(?:::\w+)?)*")
+
+
+GROUPS = {
+    "mail": r"^(outbox|send)\.",
+    "inbox": r"^inbox\.",
+    "janitor": r"^janitor\.",
+    "settle": r"^charge\..*settle\.settle",
+    "call": r"^charge\..*charge\._(begin_call|call)",
+    "pre-flight": r"^charge\..*(preflight\.|charge\._tag)",
+    "prepare": r"^charge\.",
+    "claim": r"^drain\.",
+    "around": r"",
+}
+"""Parts of the work by the way to a point: the first that matches. `around`: what each job does at its beginning and end."""
+
+
+def group(name: str) -> str:
+    """The part of the work a point belongs to."""
+    way = name.split("|")[1]
+    return next(part for part, pattern in GROUPS.items() if re.search(pattern, way))
 
 
 Deed = tuple[str, int, Callable[[str], None]]
@@ -45,6 +66,7 @@ class Points:
         self._dialect, self._log, self._caller = dialect, log, caller
         self._lock = threading.RLock()
         self._names: dict[str, str] = {}
+        self._shorts: dict[str, str] = {}
         self._within = threading.local()
         self.seen: Counter[str] = Counter()
         self.arm({}, [], None)
@@ -52,7 +74,7 @@ class Points:
     def arm(
         self, targets: dict[str, int], deeds: list[Deed], database_dies: Callable[[], None] | None
     ) -> None:
-        """For the work that comes: die at so many passings of a target, and do the deeds at theirs.
+        """For the work that comes: die at so many passings of a target (a short name), and do the deeds at theirs.
 
         With `database_dies`, every second target ends the database instead of this process.
         """
@@ -110,19 +132,29 @@ class Points:
 
     def passing(self, what: str, side: str) -> None:
         """One more event; most of the time nothing but a number changes."""
+        if getattr(self._within, "deed", False):
+            return
         way = _way()
-        if not way or getattr(self._within, "deed", False):
+        if not way:
             return
         name = f"{self._dialect}|{way}|{what}|{side}"
         with self._lock:
             self.seen[name] += 1
-            if name in self._targets:
-                self._targets[name] -= 1
-                if self._targets[name] == 0:
-                    self._end(name)
+            if self._targets:
+                self._approach(name)
             due = [deed for deed in self._deeds if re.search(deed[0], name)]
         for deed in due:
             self._do(deed)
+
+    def _approach(self, name: str) -> None:
+        """One passing less until the end, where this is a target."""
+        digits = self._shorts.get(name)
+        if digits is None:
+            digits = self._shorts[name] = short(name)
+        if digits in self._targets:
+            self._targets[digits] -= 1
+            if self._targets[digits] == 0:
+                self._end(name)
 
     def _do(self, deed: Deed) -> None:
         with self._lock:
@@ -160,18 +192,27 @@ class Points:
             file.write("".join(lines))
 
 
+_steps: dict[CodeType, str] = {}
+"""What a function of ours is called in a way; empty for everybody else's, and for those that are passed through."""
+
+
+def _step(code: CodeType, module: str) -> str:
+    inner, name = module.removeprefix("tinko_pipelines."), code.co_name
+    silent = inner in _SILENT or inner.partition(".")[0] in _SILENT_ROOMS or name in _PASSED_THROUGH
+    ours = module.startswith("tinko_pipelines.") and not silent
+    return f"{inner.rpartition('.')[2]}.{name}" if ours else ""
+
+
 def _way() -> str:
     """The functions of ours that lead to here, from the outside in; empty outside the work itself."""
     found: list[str] = []
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if module.startswith("tinko_pipelines."):
-            inner, name = module.removeprefix("tinko_pipelines."), frame.f_code.co_name
-            room = inner.partition(".")[0]
-            if inner not in _SILENT and room not in _SILENT_ROOMS and name not in _PASSED_THROUGH:
-                step = f"{inner.rpartition('.')[2]}.{name}"
-                if not found or found[-1] != step:
-                    found.append(step)
-        frame = frame.f_back  # type: ignore[assignment]
+        code = frame.f_code
+        step = _steps.get(code)
+        if step is None:
+            step = _steps[code] = _step(code, frame.f_globals.get("__name__", ""))
+        if step and (not found or found[-1] != step):
+            found.append(step)
+        frame = frame.f_back
     return ">".join(reversed(found))

@@ -4,11 +4,11 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 from pathlib import Path
 
 import psycopg
 
+from tests.crash.offspring import serves
 from tests.postgres import _programs
 from tinko_pipelines.ledger.store import Ledger
 
@@ -16,15 +16,13 @@ TEMPLATE = "template_ledger"
 
 
 class Cluster:
-    """Runs until `close`; with `durable` it syncs as in production, so that it may be killed."""
+    """Runs until its folder's keeper stops it; with `durable` it syncs as in production, so that it may be killed."""
 
-    def __init__(self, *, durable: bool) -> None:
+    def __init__(self, folder: Path, *, durable: bool) -> None:
         programs = _programs()
         if programs is None:
             raise RuntimeError("PostgreSQL is not installed: apt-get install postgresql")
-        self._root = Path(tempfile.mkdtemp(prefix="tinko-crash-pg-", dir="/tmp"))
-        self._root.chmod(0o755)
-        self._data = self._root / "data"
+        self._data = folder
         self._data.mkdir()
         self._prefix: list[str] = []
         if os.geteuid() == 0:
@@ -37,7 +35,7 @@ class Cluster:
         fast = "" if durable else " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
         self._options = (
             f"-p {self._port} -h 127.0.0.1 -k {self._data} -c max_connections=100 -c shared_buffers=32MB"
-            f" -c autovacuum=off{fast}"
+            f" -c autovacuum=off -c max_wal_size=128MB -c dynamic_shared_memory_type=mmap{fast}"
         )
         init = [
             str(programs / "initdb"),
@@ -77,11 +75,17 @@ class Cluster:
 
     @property
     def running(self) -> bool:
-        status = [*self._prefix, *self._control, "status"]
-        return subprocess.run(status, check=False, capture_output=True, cwd="/tmp").returncode == 0
+        """Whether it takes orders; one that died leaves its file behind."""
+        try:
+            pid = int((self._data / "postmaster.pid").read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return False
+        return serves(pid, self._data)
 
     def create(self, name: str, template: str | None = TEMPLATE) -> str:
         """A database; its URL."""
+        if not self.running:
+            self.start()
         of = f' TEMPLATE "{template}"' if template else ""
         with psycopg.connect(f"{self.url}/postgres", autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"{of}')
@@ -90,10 +94,3 @@ class Cluster:
     def drop(self, name: str) -> None:
         with psycopg.connect(f"{self.url}/postgres", autocommit=True) as connection:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-
-    def close(self) -> None:
-        try:
-            if self.running:
-                self.kill()
-        finally:
-            shutil.rmtree(self._root, ignore_errors=True)

@@ -1,7 +1,10 @@
 """A campaign's figures: as JSON, as lines for a terminal, as tables for a page."""
 
+import statistics
 from collections import Counter, defaultdict
 from typing import Any
+
+from tests.crash.points import GROUPS, group
 
 Row = dict[str, Any]
 
@@ -29,7 +32,7 @@ def summary(seed: int, results: list[Row], known: set[str]) -> Row:
             kills=len(result.get("kills", ())),
             violations=len(result["violations"]),
         )
-        for name in ("mode", "database", "workers"):
+        for name in ("mode", "database", "workers", "lake"):
             groups[name][str(result.get(name))].update(counted)
         for kind in result.get("fault_kinds", ()) or ("none",):
             groups["fault"][kind].update(counted)
@@ -38,6 +41,11 @@ def summary(seed: int, results: list[Row], known: set[str]) -> Row:
         return sum(int(result.get(name, 0)) for result in results)
 
     cpu = [result["cpu_seconds"] for result in results]
+    costs = {
+        f"{name} {value}": _cost([one["cpu_seconds"] for one in results if one.get(name) == value])
+        for name in ("database", "workers", "lake")
+        for value in sorted({one[name] for one in results if name in one})
+    }
     return {
         "seed": seed,
         "trials": len(results),
@@ -67,10 +75,33 @@ def summary(seed: int, results: list[Row], known: set[str]) -> Row:
             "p50_seconds": _quantile(recoveries, 0.5),
             "max_seconds": max(recoveries, default=0.0),
         },
+        "worlds": len({result["world"] for result in results}),
+        "parts": _parts(results, known),
+        "cpu_seconds": {"all": _cost(cpu), **costs},
         "cpu_seconds_per_trial": sum(cpu) / len(cpu) if cpu else 0.0,
         "groups": {
             name: {key: dict(one) for key, one in sorted(found.items())} for name, found in groups.items()
         },
+    }
+
+
+def _cost(seconds: list[float]) -> dict[str, float]:
+    return {"mean": statistics.fmean(seconds), "median": statistics.median(seconds)} if seconds else {}
+
+
+def _parts(results: list[Row], known: set[str]) -> dict[str, dict[str, int]]:
+    """By part of the work: kill points known and hit, kills there, and trials that had some."""
+    found: dict[str, Counter[str]] = {part: Counter() for part in GROUPS}
+    for name in known:
+        found[group(name)]["known"] += 1
+    for name in {name for result in results for name in result.get("kills", ())}:
+        found[group(name)]["hit"] += 1
+    for result in results:
+        parts = Counter(map(group, result.get("kills", ())))
+        for part, kills in parts.items():
+            found[part].update(kills=kills, trials=1)
+    return {
+        part: {key: one[key] for key in ("known", "hit", "kills", "trials")} for part, one in found.items()
     }
 
 
@@ -85,6 +116,18 @@ def lines(figures: Row) -> str:
     for name, found in figures["groups"].items():
         parts = [f"{key} {one['trials']}/{one['kills']}/{one['violations']}" for key, one in found.items()]
         told.append(f"by {name} (trials/kills/violations): " + ", ".join(parts))
+    parts = figures["parts"].items()
+    told.append(
+        f"kill points hit: {figures['kill_points']} of {figures['kill_points_known']} known; hit/known, kills in trials: "
+        + ", ".join(
+            f"{part} {one['hit']}/{one['known']}, {one['kills']} in {one['trials']}" for part, one in parts
+        )
+    )
+    costs = figures["cpu_seconds"].items()
+    told.append(
+        "CPU-seconds a trial, mean/median: "
+        + ", ".join(f"{name} {one['mean']:.2f}/{one['median']:.2f}" for name, one in costs)
+    )
     unknown, recovery = figures["unknown"], figures["recovery"]
     told += [
         f"{figures['calls']} calls, {figures['charges']} charges, {figures['mails']} mails,"
@@ -106,7 +149,7 @@ def markdown(figures: Row) -> str:
     unknown, recovery = figures["unknown"], figures["recovery"]
     rows = [
         ("seed", figures["seed"]),
-        ("trials", figures["trials"]),
+        ("trials (worlds)", f"{figures['trials']} ({figures['worlds']})"),
         ("cases", figures["cases"]),
         ("calls to charge", figures["calls"]),
         ("charges made", figures["charges"]),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import uvicorn
 from aiosmtpd.smtp import SMTP
 
+from tests.crash import offspring
 from tinko_pipelines.sandbox.client import SandboxClient
 from tinko_pipelines.sandbox.http.app import App
 from tinko_pipelines.sandbox.life import open_sandbox
@@ -71,7 +72,7 @@ def raise_stage(folder: Path, seed: int, build: Callable[[Any], None]) -> Stage:
     http, smtp = (socket.create_server(("127.0.0.1", 0), backlog=512) for _ in range(2))
     http.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     mails = folder / "mails.txt"
-    pid = os.fork()
+    pid = offspring.fork()
     if pid == 0:
         try:
             _serve(folder, http, smtp, mails)

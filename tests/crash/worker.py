@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.crash import offspring
 from tests.crash.plan import TIMEOUT_SECONDS, Plan
 from tests.crash.points import Points
 from tinko_pipelines.app import App
@@ -20,6 +21,9 @@ from tinko_pipelines.gateway.stripe_gateway import StripeGateway
 from tinko_pipelines.settings import Settings, load_settings
 
 NAP_SECONDS_MAX = 30.0
+LOOK_SECONDS = 0.01
+TROUBLE = 3
+"""Exit code of a worker that ended by an error the product explains in a sentence."""
 BROKEN = 4
 """Exit code of a worker that ended by something nobody foresaw."""
 
@@ -54,7 +58,7 @@ def place_for(folder: Path, base: str, ledger_url: str, smtp_url: str, plan: Pla
 
 def start(work: Callable[[], None], log: Path) -> int:
     """Fork a process that does `work` and ends; its id."""
-    pid = os.fork()
+    pid = offspring.fork()
     if pid:
         return pid
     code = BROKEN
@@ -67,7 +71,7 @@ def start(work: Callable[[], None], log: Path) -> int:
         code = 0
     except TinkoError as error:
         print(f"ended by {type(error).__name__}: {error}", file=sys.stderr)
-        code = 3
+        code = TROUBLE
     except BaseException:
         traceback.print_exc()
     finally:
@@ -93,10 +97,10 @@ class Hand:
     """A process that works when told to, until it is killed; as seen by the trial."""
 
     def __init__(self, serve: Callable[[socket.socket], None], log: Path) -> None:
-        self._ours, theirs = socket.socketpair()
+        self.line, theirs = socket.socketpair()
 
         def work() -> None:
-            self._ours.close()  # or nobody would ever notice that the trial is gone
+            self.line.close()  # or nobody would ever notice that the trial is gone
             serve(theirs)
 
         self.pid = start(work, log)
@@ -105,26 +109,31 @@ class Hand:
 
     def tell(self, **order: object) -> None:
         """Begin one piece of work."""
-        self._ours.sendall(json.dumps(order).encode() + b"\n")
+        self.line.sendall(json.dumps(order).encode() + b"\n")
 
     def answer(self) -> int | None:
         """How it ended: 0, or the exit code of who died of it; None while it works."""
-        if not select.select([self._ours], [], [], 0)[0]:
+        if not select.select([self.line], [], [], 0)[0]:
             return None
         try:
-            said = self._ours.recv(16)
+            said = self.line.recv(16)
         except ConnectionResetError:
             said = b""
         if said:
             return int(said)
-        self._ours.close()
+        self.line.close()
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status)
 
     def dismiss(self) -> None:
         """It is needed no more."""
-        self._ours.close()
+        self.line.close()
         os.waitpid(self.pid, 0)
+
+
+def await_any(hands: list[Hand]) -> None:
+    """Until one of them may have answered, or it is time to look for one that fell asleep."""
+    select.select([hand.line for hand in hands], [], [], LOOK_SECONDS)
 
 
 def orders(line: socket.socket) -> Iterator[dict[str, object]]:
@@ -145,7 +154,7 @@ def drain_and_mail(app: App, points: Points, owner: str) -> int:
             job(owner=owner, max_seconds=40)
         except TinkoError as error:
             print(f"{owner} ended by {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            code = max(code, 3)
+            code = max(code, TROUBLE)
         except Exception:
             traceback.print_exc()
             code = BROKEN

@@ -169,6 +169,11 @@ BREACHES: dict[str, Rows] = {
     "reported_money_is_the_money": {"reported_attempt": [reported()]},
 }
 FURTHER: list[tuple[str, Rows]] = [
+    (
+        "no_attempt_blocks_for_ever",
+        {"attempt": [attempt(1), attempt(2, state="unknown", prepared_at=NOW - 25 * HOUR, called_at=NOW - 25 * HOUR,
+                                         next_poll_at=NOW + HOUR)]},
+    ),
     ("calls_are_leased", {"attempt": [attempt(1, poll_count=2)]}),
     ("calls_are_leased", {"attempt": [attempt(1, lease_until=NOW)]}),
     ("pause_holds", {"control_event": [switch(1, 219, charging_enabled=False), switch(2, 200)]}),

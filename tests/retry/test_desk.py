@@ -15,7 +15,7 @@ from tinko_pipelines.gateway.records import Answer
 from tinko_pipelines.ledger.schema import case_event, message
 from tinko_pipelines.retry.desk import Desk
 from tinko_pipelines.retry.files import list_cases, list_mails, whole_case
-from tinko_pipelines.retry.settle import REPOST_HOURS
+from tinko_pipelines.retry.looks import REPOST_HOURS
 from tinko_pipelines.settings import SANDBOX_KEY
 
 

@@ -253,7 +253,7 @@ def test_an_event_has_an_unknown_outcome_looked_at_now(ledger: Ledger) -> None:
     run(ledger, fake, 8)
     for day in (8.001, 8.005, 8.05):
         run(ledger, fake, day)
-    assert rows(ledger, attempt)[0]["next_poll_at"] > fake.now + timedelta(hours=5)
+    assert rows(ledger, attempt)[0]["next_poll_at"] > fake.now + timedelta(hours=1)
     fake.lost = set()
     tell(ledger, "pi_1", "payment_intent.processing")
     run(ledger, fake, 8.051)

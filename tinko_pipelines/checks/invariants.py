@@ -159,10 +159,11 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant(
         15,
         "no_attempt_blocks_for_ever",
-        "No attempt is unresolved for more than 7 days without a person",
+        "No attempt is unresolved for more than 7 days without a person, none unknown for more than one",
         f"""SELECT a.id, a.state FROM attempt a JOIN recovery_case k ON k.id = a.case_id
         WHERE a.state IN {UNRESOLVED} AND k.state <> 'needs_human'
-          AND a.prepared_at < {NOW} - INTERVAL 7 DAY""",
+          AND (a.prepared_at < {NOW} - INTERVAL 7 DAY
+            OR (a.state = 'unknown' AND a.called_at < {NOW} - INTERVAL 24 HOUR))""",
     ),
     Invariant(
         16,

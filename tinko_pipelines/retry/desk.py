@@ -17,8 +17,9 @@ from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.answers import Outcome
 from tinko_pipelines.retry.files import Row, find_case, rows
 from tinko_pipelines.retry.janitor import POLLED, what_became
+from tinko_pipelines.retry.looks import REPOST_HOURS
 from tinko_pipelines.retry.preflight import View, look, preflight
-from tinko_pipelines.retry.settle import REPOST_HOURS, load_case, settle
+from tinko_pipelines.retry.settle import load_case, settle
 
 ENDS = ("recovered", "paid_elsewhere", "cancelled", "exhausted")
 OUTCOMES = ("succeeded", "declined", "abandoned")

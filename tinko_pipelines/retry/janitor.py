@@ -24,8 +24,9 @@ from tinko_pipelines.ledger.schema import attempt, case_event, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry import poison
 from tinko_pipelines.retry.answers import Outcome, from_charge, interpret
+from tinko_pipelines.retry.looks import FEWEST_LOOKS, REPOST_HOURS
 from tinko_pipelines.retry.preflight import View, look, preflight
-from tinko_pipelines.retry.settle import POLL_HOURS, REPOST_HOURS, load_case, settle
+from tinko_pipelines.retry.settle import load_case, settle
 
 ACTOR = "janitor"
 ACTION_DEADLINE_HOURS = 72
@@ -64,7 +65,7 @@ def waiting(
         lapsed = or_(attempt.c.lease_until.is_(None), attempt.c.lease_until <= present)
         crashed = attempt.c.state.in_(("prepared", "calling"))
         # One without a next look and looked at often enough is with a person; he may ask for another.
-        unplanned = attempt.c.next_poll_at.is_(None) & (attempt.c.poll_count <= len(POLL_HOURS))
+        unplanned = attempt.c.next_poll_at.is_(None) & (attempt.c.poll_count <= FEWEST_LOOKS)
         polled = attempt.c.state.in_(POLLED) & or_(unplanned, attempt.c.next_poll_at <= now)
         ours = attempt.c.account_id == account_id
         if livemode is not None:

@@ -14,8 +14,8 @@ from tinko_pipelines.errors import GatewayError, TinkoError
 from tinko_pipelines.ledger import anomalies, cases
 from tinko_pipelines.ledger.schema import UNRESOLVED, attempt
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.retry import breaker
-from tinko_pipelines.retry.settle import POLL_HOURS, load_case
+from tinko_pipelines.retry import breaker, looks
+from tinko_pipelines.retry.settle import load_case
 
 WAIT = timedelta(hours=6)
 KIND = "case_failed"
@@ -56,13 +56,14 @@ def attempt_failed(ledger: Ledger, attempt_id: str, error: Exception, at: dateti
         found = connection.execute(select(attempt).where(attempt.c.id == attempt_id)).mappings().one()
         case = load_case(ledger, connection, found["case_id"])
         _note(connection, case, error, at, actor, attempt_id)
-        polls = found["poll_count"] + 1
+        polls = found["poll_count"]
+        over = looks.given_up(found["called_at"] or at, found["state"], polls, at)
         connection.execute(
             attempt.update()
             .where(attempt.c.id == attempt_id, attempt.c.state.in_(UNRESOLVED))
             .values(
-                next_poll_at=at + WAIT if polls <= len(POLL_HOURS) else None,
-                poll_count=polls,
+                next_poll_at=None if over else at + WAIT,
+                poll_count=polls + 1,
                 fence=attempt.c.fence + 1,
             )
         )

@@ -11,16 +11,9 @@ from sqlalchemy import Connection, select
 from tinko_pipelines.ledger import anomalies, attempts, cases
 from tinko_pipelines.ledger.schema import attempt, network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
+from tinko_pipelines.retry import looks
 from tinko_pipelines.retry.answers import Outcome
 
-POLL_HOURS = (0.0, 1 / 60, 1 / 12, 1.0, 6.0, 24.0, 24.0, 24.0, 24.0, 24.0)
-"""After the n-th look that found nothing final the next one waits so long; after the last a person takes over."""
-GIVE_UP_HOURS = 96.0
-"""Nobody is troubled before so long after the call, however often webhooks had Stripe asked meanwhile."""
-SLOW_FROM = POLL_HOURS.index(1.0)
-"""Where looking begins for what a bank or the customer has to do."""
-REPOST_HOURS = 20
-"""Stripe may forget a key after 24 h: so long after the call it is not repeated, and what left no trace never ran."""
 _LOOKED = ("unread", "key_refused", "no_trace_yet")
 """Answers of a look only: what the call itself was answered with stays known."""
 
@@ -115,7 +108,8 @@ def _keep_open(
     state = outcome.state
     if row["state"] in ("processing", "requires_action"):
         state = row["state"]
-    next_poll_at = _next_look(row, state, polls, outcome, at)
+    called_at = row["called_at"] or at
+    next_poll_at = looks.next_look(called_at, state, polls, at, outcome.wait_hours)
     if not attempts.update(
         connection, row, state=state, next_poll_at=next_poll_at, poll_count=polls + 1, **values
     ):
@@ -125,6 +119,8 @@ def _keep_open(
             connection, case, at, actor, f"attempt_{state}", attempt_id=row["id"], detail=outcome.answer
         )
     reason = None if next_poll_at else f"the outcome stays {state}: nobody looks at it again by itself"
+    if looks.persons_business(called_at, state, at):
+        reason = f"the outcome is unknown a day after the call: {outcome.detail or outcome.answer}"
     if values["answer"] == "idempotency_error":
         reason = "Stripe knows this attempt's key with other parameters"
         anomalies.note(
@@ -140,20 +136,6 @@ def _keep_open(
     if reason and case["state"] == "open":
         cases.close(connection, case, "needs_human", reason, at, actor, attempt_id=row["id"])
     return True
-
-
-def _next_look(
-    row: dict[str, Any], state: str, polls: int, outcome: Outcome, at: datetime
-) -> datetime | None:
-    """When Stripe is asked again; None when it has been asked often enough."""
-    if polls >= len(POLL_HOURS):
-        if at - (row["called_at"] or at) >= timedelta(hours=GIVE_UP_HOURS):
-            return None
-        polls = len(POLL_HOURS) - 1
-    wait_hours = POLL_HOURS[polls if state == "unknown" else max(polls, SLOW_FROM)]
-    next_at = at + timedelta(hours=max(wait_hours, outcome.wait_hours))
-    edge = (row["called_at"] or at) + timedelta(hours=REPOST_HOURS)
-    return edge if state == "unknown" and at < edge < next_at else next_at
 
 
 def _late_success(

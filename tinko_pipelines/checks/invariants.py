@@ -174,7 +174,15 @@ INVARIANTS: tuple[Invariant, ...] = (
         WHERE k.state IN {OPEN_CASE} AND NOT {PAUSED.format(account="k.account_id", switch="charging_enabled")}
           AND NOT {RESUMED_LATELY.format(account="k.account_id")}
           AND (a.next_poll_at < {LATE} OR (a.id IS NULL AND (k.due_at IS NULL OR k.due_at < {LATE}
-            OR k.due_at > greatest(k.plan_ends_at, k.updated_at) + INTERVAL 1 MINUTE)))""",
+            OR k.due_at > greatest(k.plan_ends_at, k.updated_at) + INTERVAL 1 MINUTE)))
+        UNION ALL
+        SELECT k.id, k.state, k.due_at, 'unread three times, and nobody was told', NULL FROM recovery_case k
+        JOIN attempt a ON a.case_id = k.id WHERE k.state IN {OPEN_CASE} AND a.n > (
+          SELECT max(b.n) - 3 FROM attempt b WHERE b.case_id = k.id)
+          AND NOT EXISTS (SELECT 1 FROM anomaly y WHERE y.kind = 'stripe_unreadable'
+            AND y.account_id = k.account_id AND y.subject IN (k.id, k.account_id))
+        GROUP BY k.id, k.state, k.due_at
+        HAVING count(*) = 3 AND bool_and(a.state = 'abandoned' AND coalesce(a.answer, '') = 'unread')""",
     ),
     Invariant(
         17,

@@ -211,6 +211,13 @@ Index(
     postgresql_where=text("state <> 'abandoned'"),
 )
 Index(
+    "attempt_unread",
+    attempt.c.account_id,
+    attempt.c.prepared_at,
+    sqlite_where=text("answer = 'unread'"),
+    postgresql_where=text("answer = 'unread'"),
+)
+Index(
     "attempt_spent",
     attempt.c.account_id,
     attempt.c.currency,

@@ -82,7 +82,7 @@ class Desk:
             raise InputError(f"case {case['id']} is not retried: its attempt is {found.outcome.state}")
         refused = self._not_ours_to_retry(case, found)
         clearance = preflight(self.gateway(), case)
-        if not clearance.go and (clearance.close_as or clearance.answer != "preflight"):
+        if not clearance.go and not clearance.for_now:
             refused = refused or clearance.reason
         if refused:
             raise InputError(f"case {case['id']} is not retried: {refused}")

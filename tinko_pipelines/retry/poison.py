@@ -14,7 +14,7 @@ from tinko_pipelines.errors import GatewayError, TinkoError
 from tinko_pipelines.ledger import anomalies, cases
 from tinko_pipelines.ledger.schema import UNRESOLVED, attempt
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.retry import breaker, looks
+from tinko_pipelines.retry import breaker, looks, unreadable
 from tinko_pipelines.retry.settle import load_case
 
 WAIT = timedelta(hours=6)
@@ -46,6 +46,10 @@ def case_failed(ledger: Ledger, case_id: str, error: Exception, at: datetime, ac
                 state="abandoned", answer=KIND, settled_at=at, lease_until=None, fence=attempt.c.fence + 1
             )
         )
+        if case["state"] == "open" and unreadable.streak(connection, case).for_a_person:
+            reason = f"it goes wrong each time: {_said(error)}"
+            cases.close(connection, case, "needs_human", reason, at, actor, look_after=None)
+            return
         later = {"due_at": min(at + WAIT, max(case["plan_ends_at"], at))} if case["state"] == "open" else {}
         cases.change(connection, case, at, look_after=None, **later)
 

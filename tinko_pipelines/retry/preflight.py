@@ -10,6 +10,7 @@ from typing import Any
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.gateway.records import Answer
 from tinko_pipelines.retry.gate import refused_method
+from tinko_pipelines.retry.unreadable import ASKED_TOO_OFTEN, UNREAD
 
 _GONE_SUBSCRIPTION = ("canceled", "incomplete_expired")
 _SUBSCRIPTION = "parent.subscription_details.subscription"
@@ -40,6 +41,7 @@ class View:
     customer: Object | None = None
     subscription: Object | None = None
     intents: tuple[str, ...] = ()
+    asked_too_often: bool = False
 
     @property
     def customer_id(self) -> str | None:
@@ -132,7 +134,7 @@ def _unread(answer: Answer) -> View:
     if answer.http_status in (401, 403):
         return View("key_refused", answer.message or "Stripe refuses the key")
     why = answer.transport_error or answer.message or f"HTTP {answer.http_status}"
-    return View("unread", why)
+    return View("unread", why, asked_too_often=answer.http_status == 429)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class Clearance:
     """Whether the call may go ahead; if not, which state the case takes (None: it stays open) and why.
 
     `answer` is what the attempt is given up with: `refused` leaves its turn to the plan's next one, `preflight`
-    has it looked at again after `wait_hours`. `charges` are the newest ones of the customer and those of the debt,
+    has it looked at again after `wait_hours`, `unread` ever later. `charges` are the newest ones of the customer and those of the debt,
     for the caps; `paid_twice` are those of a debt whose money has come more than once.
     """
 
@@ -151,6 +153,11 @@ class Clearance:
     charges: tuple[Object, ...] = ()
     paid_twice: tuple[Object, ...] = ()
     wait_hours: float = 0.25
+
+    @property
+    def for_now(self) -> bool:
+        """Whether it may well be otherwise at the next look."""
+        return self.close_as is None and self.answer in ("preflight", UNREAD, ASKED_TOO_OFTEN)
 
     @property
     def key_refused(self) -> bool:
@@ -193,9 +200,9 @@ def preflight(gateway: Gateway, case: Object) -> Clearance:
 
 
 def _not_read(view: View) -> Clearance:
-    return Clearance(
-        False, None, view.reason, "key_refused" if view.standing == "key_refused" else "preflight"
-    )
+    if view.standing == "key_refused":
+        return Clearance(False, None, view.reason, "key_refused")
+    return Clearance(False, None, view.reason, ASKED_TOO_OFTEN if view.asked_too_often else UNREAD)
 
 
 def _changed(case: Object, view: View) -> Clearance | None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 from tinko_pipelines.ledger import anomalies, attempts, cases
 from tinko_pipelines.ledger.schema import attempt, network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
-from tinko_pipelines.retry import looks
+from tinko_pipelines.retry import looks, unreadable
 from tinko_pipelines.retry.answers import Outcome
 
 _LOOKED = ("unread", "key_refused", "no_trace_yet")
@@ -234,6 +234,14 @@ def _advance_case(
         elif outcome.executed:
             cases.change(connection, case, at, executed_attempts=executed)
         return
+    if outcome.answer == unreadable.UNREAD:
+        vain = unreadable.streak(connection, case)
+        unreadable.tell(connection, case, vain, outcome.detail, at)
+        if vain.for_a_person:
+            reason = f"it cannot be read at Stripe, {vain.looks} times in a row: {outcome.detail}"
+            cases.close(connection, case, "needs_human", reason, at, actor, attempt_id=row["id"])
+            return
+        outcome = replace(outcome, wait_hours=vain.wait_hours)
     forbidden = outcome.never_again(case["card_brand"], at.date())
     most = min(case["max_attempts"], executed) if forbidden else case["max_attempts"]
     values = {"executed_attempts": executed, "max_attempts": most}

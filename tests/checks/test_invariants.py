@@ -222,6 +222,14 @@ SOUND: dict[str, Rows] = {
             {"id": 1, "account_id": "default", "kind": "stripe_unreadable", "subject": "c1", "at": NOW - HOUR}
         ],
     },
+    "a charge that is not captured yet": {
+        "attempt": [
+            attempt(
+                1, state="processing", next_poll_at=NOW + HOUR, prepared_at=NOW - HOUR, called_at=NOW - HOUR
+            )
+        ],
+        "charges": [charge("ch_1", NOW - HOUR, captured=False)],
+    },
     "two looks in vain": {"attempt": UNREAD[:2]},
     "a pause between two calls": {"control_event": [switch(1, 210, charging_enabled=False), switch(2, 200)]},
     "a pause that ended by itself": {

@@ -49,7 +49,8 @@ INVARIANTS: tuple[Invariant, ...] = (
           AND a.settled_at < (SELECT max(fetched_at) FROM charges) - INTERVAL 10 MINUTE
           AND NOT EXISTS (SELECT 1 FROM case_charge s WHERE s.case_id = a.case_id))
         OR (a.state <> 'succeeded' AND EXISTS (SELECT 1 FROM charges c WHERE c.id = a.charge_id
-          AND c.status = 'succeeded' AND c.created_at < {NOW} - INTERVAL 10 MINUTE))""",
+          AND c.status = 'succeeded' AND coalesce(c.captured, true)
+          AND c.created_at < {NOW} - INTERVAL 10 MINUTE))""",
     ),
     Invariant(
         4,

@@ -23,7 +23,7 @@ from tinko_pipelines.ledger.mirror import note_seen
 from tinko_pipelines.ledger.schema import attempt, case_event, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry import poison
-from tinko_pipelines.retry.answers import Outcome, from_charge, interpret
+from tinko_pipelines.retry.answers import Outcome, from_charge, interpret, is_paid
 from tinko_pipelines.retry.looks import FEWEST_LOOKS, REPOST_HOURS
 from tinko_pipelines.retry.preflight import View, look, preflight
 from tinko_pipelines.retry.settle import load_case, settle
@@ -222,7 +222,7 @@ def judge(
     charge = None if refused and not past.called_again else _own_charge(row, view, past)
     if charge is not None:
         outcome = from_charge(charge)
-        return outcome, close_as if outcome.state == "declined" else None
+        return outcome, close_as if outcome.state in ("declined", "abandoned") else None
     if refused:
         found = "refused" if close_as is None else view.standing
         return Outcome("abandoned", found, detail=row["detail"]), close_as
@@ -256,5 +256,5 @@ def _own_charge(row: dict[str, Any], view: View, past: Past) -> dict[str, Any] |
         and _is_since(charge, since, (charge.get("metadata") or {}).get("tinko_attempt"), row["id"])
         and (card is None or charge.get("payment_method") in (None, card))
     ]
-    paid = [charge for charge in ours if charge.get("status") == "succeeded"] if past.called_again else []
+    paid = [charge for charge in ours if is_paid(charge)] if past.called_again else []
     return next(iter(paid or ours), None)

@@ -9,6 +9,7 @@ from typing import Any
 
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.gateway.records import Answer
+from tinko_pipelines.retry.answers import is_paid, is_reserved
 from tinko_pipelines.retry.gate import refused_method
 from tinko_pipelines.retry.unreadable import ASKED_TOO_OFTEN, UNREAD
 
@@ -57,8 +58,7 @@ class View:
     def paid_twice(self) -> tuple[Object, ...]:
         """The charges that have together brought more than the debt, oldest first; none where all is well."""
         total = self.body.get("amount_due", self.body.get("amount"))
-        good = [charge for charge in self.charges if charge.get("status") == "succeeded"]
-        kept = [charge for charge in good if _left(charge) > 0]
+        kept = [charge for charge in self.charges if is_paid(charge) and _left(charge) > 0]
         if total is None or len(kept) < 2 or sum(_left(charge) for charge in kept) <= int(total):
             return ()
         return tuple(kept)
@@ -66,6 +66,10 @@ class View:
 
 def _left(charge: Object) -> int:
     return int(charge.get("amount") or 0) - int(charge.get("amount_refunded") or 0)
+
+
+def _under_way(charge: Object) -> bool:
+    return charge.get("status") == "pending" or (is_reserved(charge) and not charge.get("refunded"))
 
 
 def look(gateway: Gateway, case: Object) -> View:
@@ -249,11 +253,11 @@ def _settled_by_charge(case: Object, view: View) -> Clearance | None:
             return Clearance(False, "cancelled", f"charge {charge.get('id')} is disputed")
         if charge.get("refunded") or charge.get("amount_refunded"):
             return Clearance(False, "cancelled", f"charge {charge.get('id')} was refunded")
-        if charge.get("status") == "succeeded" and case["debt_kind"] != "invoice":
+        if is_paid(charge) and case["debt_kind"] != "invoice":
             # An invoice may be paid in parts; an intent that is open has no such charge.
             reason = f"charge {charge.get('id')} has succeeded, yet {view.reason}"
             return Clearance(False, "needs_human", reason, paid_twice=view.paid_twice)
-        if charge.get("status") == "pending":
+        if _under_way(charge):
             return Clearance(False, None, f"charge {charge.get('id')} is under way", wait_hours=_SLOW_HOURS)
     return None
 
@@ -276,9 +280,9 @@ def _paid_otherwise(case: Object, view: View, charges: tuple[Object, ...], more:
             or (order and theirs and theirs != order)
         ):
             continue
-        if charge.get("status") == "succeeded":
+        if is_paid(charge):
             return Clearance(False, "needs_human", f"the customer paid as much by charge {charge.get('id')}")
-        if charge.get("status") == "pending":
+        if _under_way(charge):
             reason = f"charge {charge.get('id')} of as much is under way"
             return Clearance(False, None, reason, wait_hours=_SLOW_HOURS)
     if more and all(int(charge.get("created") or 0) >= failed_at for charge in charges):

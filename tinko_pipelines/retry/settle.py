@@ -12,7 +12,7 @@ from tinko_pipelines.ledger import anomalies, attempts, cases
 from tinko_pipelines.ledger.schema import attempt, network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
 from tinko_pipelines.retry import looks, unreadable
-from tinko_pipelines.retry.answers import Outcome
+from tinko_pipelines.retry.answers import UNCAPTURED, Outcome
 
 _LOOKED = ("unread", "key_refused", "no_trace_yet")
 """Answers of a look only: what the call itself was answered with stays known."""
@@ -119,6 +119,8 @@ def _keep_open(
             connection, case, at, actor, f"attempt_{state}", attempt_id=row["id"], detail=outcome.answer
         )
     reason = None if next_poll_at else f"the outcome stays {state}: nobody looks at it again by itself"
+    if outcome.answer == UNCAPTURED:
+        reason = f"charge {values['charge_id']} is not captured: capture it at Stripe, or cancel the intent"
     if looks.persons_business(called_at, state, at):
         reason = f"the outcome is unknown a day after the call: {outcome.detail or outcome.answer}"
     if values["answer"] == "idempotency_error":

@@ -1,5 +1,6 @@
 """Trouble with one case stays with that case; trouble with the key stops the account; and outcomes are found soon."""
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -74,6 +75,55 @@ def test_an_object_that_makes_no_sense_stops_no_other_case(ledger: Ledger) -> No
     for day in (8.3, 9.0):
         run(ledger, fake, day)
     assert case_of(ledger, "pi_odd")["state"] == "recovered"
+
+
+@pytest.mark.parametrize("where", ["card", "charge"])
+def test_a_value_too_large_to_store_stops_no_other_case(ledger: Ledger, where: str) -> None:
+    large = secrets.token_hex(20_000)
+
+    class Oversized(Troubled):
+        """The customer has a card, or his payment makes a charge, with a name that no index of PostgreSQL holds."""
+
+        def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+            if path.endswith("/pm_pi_odd"):
+                return Answer(200, {"id": "pm_pi_odd", "type": "card", "customer": "cus_odd"})
+            if (params or {}).get("customer") != "cus_odd" or where != "card":
+                return super().get(path, params)
+            card = {"type": "card", "card": {"fingerprint": large, "brand": "visa"}}
+            other = {
+                "id": "ch_x",
+                "amount": 1,
+                "currency": "usd",
+                "created": 1,
+                "status": "failed",
+                "livemode": False,
+            }
+            return Answer(200, {"data": [{**other, "payment_method_details": card}]})
+
+        def post(
+            self, path: str, params: Mapping[str, Any], idempotency_key: str, api_version: str
+        ) -> Answer:
+            answer = super().post(path, params, idempotency_key, api_version)
+            if where == "charge" and answer.body and "pi_odd/confirm" in path:
+                self.charges[-1]["id"] = large
+                return replace(answer, body={**answer.body, "latest_charge": large})
+            return answer
+
+    fake = Oversized()
+    planned(ledger, fake, "pi_odd", "pi_good")
+    fake.intents["pi_odd"]["customer"] = "cus_odd"
+    result = run(ledger, fake, 8)
+    odd = case_of(ledger, "pi_odd")
+    assert case_of(ledger, "pi_good")["state"] == "recovered"
+    if ledger.dialect == "sqlite":
+        assert (result.succeeded, odd["state"]) == (2, "recovered")
+        return
+    assert (result.failed, result.succeeded) == (1, 1)
+    assert [found["case_id"] for found in anomalies.still_open(ledger)] == [odd["id"]]
+    run(ledger, fake, 9)
+    held = [row["state"] for row in rows(ledger, attempt) if row["case_id"] == odd["id"]]
+    assert set(held) == {"abandoned"} if where == "card" else held == ["unknown"]
+    assert fake.succeeded("pi_odd") == (where == "charge")
 
 
 def test_parameters_that_were_changed_are_never_sent(ledger: Ledger) -> None:

@@ -21,11 +21,23 @@ WAIT = timedelta(hours=6)
 KIND = "case_failed"
 
 
+_OF_ONE_VALUE = ("22", "54")
+"""Classes of PostgreSQL's errors that one value brings about: it has the wrong form, or is larger than an index holds."""
+
+
 def is_everybodys(error: Exception) -> bool:
     """Whether the next case would fare no better."""
-    if isinstance(error, GatewayError | OperationalError | InterfaceError | PoolTimeoutError):
-        return True
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        if is_of_one_value(error):
+            return False
+    return isinstance(error, GatewayError | OperationalError | InterfaceError | PoolTimeoutError)
+
+
+def is_of_one_value(error: Exception) -> bool:
+    """Whether the database refuses a value that it cannot store, by PostgreSQL's code; SQLite has no such codes."""
+    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")[:2] in _OF_ONE_VALUE
 
 
 def key_refused(ledger: Ledger, account_id: str, at: datetime, detail: str | None) -> NoReturn:

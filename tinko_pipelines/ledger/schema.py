@@ -127,7 +127,10 @@ Index(
     sqlite_where=text("state = 'open'"),
     postgresql_where=text("state = 'open'"),
 )
+Index("case_live", recovery_case.c.live_object_id)
 Index("case_intent", recovery_case.c.payment_intent_id)
+Index("case_subscription", recovery_case.c.subscription_id)
+Index("case_customer", recovery_case.c.customer_id)
 Index("case_look", recovery_case.c.look_after)
 
 attempt = Table(

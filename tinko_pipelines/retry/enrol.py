@@ -104,7 +104,7 @@ def _enrol(
     tally: Counter[str] = Counter()
     wanted = [ids.case_id(row["account_id"], row["debt_id"]) for row in rows]
     with ledger.write() as connection:
-        statement = select(recovery_case).where(recovery_case.c.id.in_(wanted))
+        statement = select(recovery_case).where(recovery_case.c.id.in_(wanted)).order_by(recovery_case.c.id)
         if ledger.dialect == "postgresql":
             statement = statement.with_for_update()
         known = {row["id"]: dict(row) for row in connection.execute(statement).mappings()}

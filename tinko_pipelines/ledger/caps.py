@@ -24,6 +24,7 @@ from tinko_pipelines.ledger.schema import (
 CEILING = "amount_ceiling"
 FORBIDDEN = "card_forbidden"
 _DAY = timedelta(hours=24)
+_REPEATED_WITHIN = timedelta(hours=20)
 # Spelled out as the partial indexes have them: with bound values a prepared statement could not use those.
 _DECLINED = text("network_attempt.declined")
 _NOT_ABANDONED = text("attempt.state <> 'abandoned'")
@@ -192,7 +193,8 @@ def _refused_and_open(
         "fingerprint_amount": ("card_fingerprint", "amount_minor", "currency"),
         "customer": ("customer_id",),
     }[rule["keyed_by"]]
-    began_at = func.coalesce(attempt.c.called_at, attempt.c.prepared_at, type_=attempt.c.called_at.type)
+    kind = attempt.c.called_at.type
+    began_at = func.coalesce(attempt.c.repeated_at, attempt.c.called_at, attempt.c.prepared_at, type_=kind)
     seen: Select[Any] = select(network_attempt.c.at).where(_DECLINED, network_attempt.c.at > after)
     ours: Select[Any] = select(began_at).where(_UNRESOLVED, began_at > after, attempt.c.id != besides)
     for name in ("account_id", *names):
@@ -206,18 +208,21 @@ def _ceiling(connection: Connection, case: dict[str, Any], at: datetime, besides
     most = connection.execute(select(amount_ceiling.c.max_minor_per_day).where(*same)).scalar()
     if most is None:
         return
+    newest = func.coalesce(attempt.c.repeated_at, attempt.c.called_at, type_=attempt.c.called_at.type)
     spent = (
         attempt.c.account_id == case["account_id"],
         attempt.c.currency == case["currency"],
         _SPENT,
-        attempt.c.called_at > at - _DAY,
+        # No call is repeated after 20 hours, so that the index by the first one still narrows it down.
+        attempt.c.called_at > at - _DAY - _REPEATED_WITHIN,
+        newest > at - _DAY,
         attempt.c.id != besides,
     )
     total = connection.execute(select(func.sum(attempt.c.amount_minor)).where(*spent)).scalar()
     left = int(total or 0) + case["amount_minor"] - most
     if left <= 0:
         return
-    query = select(attempt.c.called_at, attempt.c.amount_minor).where(*spent).order_by(attempt.c.called_at)
+    query = select(newest, attempt.c.amount_minor).where(*spent).order_by(newest)
     calls = connection.execute(query).tuples()
     free_at = at + _DAY
     for called_at, amount in calls:

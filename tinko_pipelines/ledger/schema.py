@@ -156,6 +156,7 @@ attempt = Table(
     Column("lease_until", UtcDateTime),
     Column("prepared_at", UtcDateTime, nullable=False),
     Column("called_at", UtcDateTime),
+    Column("repeated_at", UtcDateTime),
     Column("settled_at", UtcDateTime),
     Column("next_poll_at", UtcDateTime),
     Column("poll_count", Integer, nullable=False, server_default="0"),

@@ -264,6 +264,66 @@ def test_a_look_is_good_for_a_minute(ledger: Ledger, seconds: int, called: int) 
     assert answers == ["succeeded" if called else "held_up"]
 
 
+@pytest.mark.parametrize(("seconds", "called"), [(60, 1), (61, 0)])
+def test_a_look_before_a_repeated_call_is_good_for_a_minute(
+    ledger: Ledger, seconds: int, called: int
+) -> None:
+    class Slow(Troubled):
+        """Answers the last look before a call, by the clock that counts, very late."""
+
+        def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+            if path.startswith("/v1/payment_methods/"):
+                clock.at += timedelta(seconds=late)
+            return super().get(path, params)
+
+    fake, late = Slow(), 0
+    clock = MovedClock(NOW)
+    planned(ledger, fake, "pi_1")
+    fake.lost = {"pi_1"}
+
+    def work(days: float) -> dict[str, Any]:
+        fake.now = clock.at = NOW + timedelta(days=days)
+        drain(
+            ledger, fake, clock, workers=1, max_seconds=5, owner="t", dry_run=False, lease_seconds=0.01,
+        )  # fmt: skip
+        return rows(ledger, attempt)[0]
+
+    first = work(8)
+    fake.lost, late = set(), seconds
+    row = work(8.1)
+    assert (len(fake.charges), row["called_at"]) == (called, first["called_at"])
+    newest = NOW + timedelta(days=8.1, seconds=seconds)
+    assert row["repeated_at"] == (newest if called else first["repeated_at"])
+    late = 0
+    work(8.6)
+    assert case_of(ledger, "pi_1")["state"] == "recovered"
+
+
+def test_a_process_that_slept_before_a_repeated_call_does_not_make_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = Troubled()
+    planned(ledger, fake, "pi_1")
+    fake.lost = {"pi_1"}
+    run(ledger, fake, 8)
+    fake.lost, fake.now = set(), NOW + timedelta(days=8.1)
+    monkeypatch.setattr(attempts, "LONGEST_PAUSE_SECONDS", 0.2)
+
+    def sleep(boundary: str) -> None:
+        if boundary == "janitor_before_call":
+            time.sleep(0.3)
+
+    drain(
+        ledger, fake, FixedClock(fake.now), workers=1, max_seconds=5, owner="t", dry_run=False, boundary=sleep,
+        lease_seconds=1,
+    )  # fmt: skip
+    assert (fake.charges, rows(ledger, attempt)[0]["state"]) == ([], "unknown")
+    monkeypatch.undo()
+    time.sleep(1)
+    run(ledger, fake, 8.5)
+    assert (case_of(ledger, "pi_1")["state"], fake.succeeded("pi_1")) == ("recovered", 1)
+
+
 def test_an_event_of_nothing_with_a_name_touches_nobody(ledger: Ledger) -> None:
     fake = Troubled()
     planned(ledger, fake, "pi_1")

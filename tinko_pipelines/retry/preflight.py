@@ -5,6 +5,7 @@ A call that is made costs at most three reads, so that with its tag it needs fiv
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from tinko_pipelines.gateway.port import Gateway
@@ -23,6 +24,9 @@ _MOST_INTENTS = 5
 _PAGE = 100
 _SLOW_HOURS = 6.0
 """What Stripe does by itself, or a bank takes days for, is not asked for every few minutes."""
+
+LOOK_LASTS = timedelta(seconds=60)
+"""What was seen of a debt at Stripe is good for a call no longer than this: its customer may pay meanwhile."""
 
 Object = dict[str, Any]
 

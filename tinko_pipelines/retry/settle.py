@@ -190,7 +190,7 @@ def _mirror(
         "customer_id": row["customer_id"],
         "amount_minor": row["amount_minor"],
         "currency": row["currency"],
-        "at": row["called_at"] or at,
+        "at": row.get("repeated_at") or row["called_at"] or at,
         "declined": outcome.state == "declined",
         "ours": True,
     }

@@ -32,6 +32,24 @@ def settle(
 
     With `paid_twice`, the charges of a debt whose money has come more than once, the case goes to a person.
     """
+    with ledger.write() as connection:
+        return settle_within(
+            ledger, connection, row, outcome, at, actor, close_as=close_as, paid_twice=paid_twice
+        )
+
+
+def settle_within(
+    ledger: Ledger,
+    connection: Connection,
+    row: dict[str, Any],
+    outcome: Outcome,
+    at: datetime,
+    actor: str,
+    *,
+    close_as: str | None = None,
+    paid_twice: Sequence[Mapping[str, Any]] = (),
+) -> bool:
+    """The same as a part of the caller's transaction."""
     outcome = _storable(outcome)
     looked = outcome.answer in _LOOKED and row.get("answer") is not None
     values = {
@@ -50,30 +68,27 @@ def settle(
         and outcome.forbids_card(row["card_brand"], at.date()),
         "lease_until": None,
     }
-    with ledger.write() as connection:
-        case = load_case(ledger, connection, row["case_id"])
-        if outcome.state in ("unknown", "processing", "requires_action"):
-            return _keep_open(connection, case, row, outcome, values, at, actor)
-        if not attempts.update(
-            connection, row, state=outcome.state, settled_at=at, next_poll_at=None, **values
-        ):
-            _late_success(connection, case, row, outcome, at)
-            return False
-        if outcome.executed and outcome.state in ("succeeded", "declined"):
-            _mirror(ledger, connection, row, outcome, at)
-        cases.record(
-            connection,
-            case,
-            at,
-            actor,
-            f"attempt_{outcome.state}",
-            attempt_id=row["id"],
-            detail=outcome.decline_code or outcome.answer,
-        )
-        if paid_twice:
-            close_as = "needs_human"
-            outcome = replace(outcome, detail=anomalies.paid_twice(connection, case, paid_twice, at))
-        _advance_case(connection, case, row, outcome, at, actor, close_as, twice=bool(paid_twice))
+    case = load_case(ledger, connection, row["case_id"])
+    if outcome.state in ("unknown", "processing", "requires_action"):
+        return _keep_open(connection, case, row, outcome, values, at, actor)
+    if not attempts.update(connection, row, state=outcome.state, settled_at=at, next_poll_at=None, **values):
+        _late_success(connection, case, row, outcome, at)
+        return False
+    if outcome.executed and outcome.state in ("succeeded", "declined"):
+        _mirror(ledger, connection, row, outcome, at)
+    cases.record(
+        connection,
+        case,
+        at,
+        actor,
+        f"attempt_{outcome.state}",
+        attempt_id=row["id"],
+        detail=outcome.decline_code or outcome.answer,
+    )
+    if paid_twice:
+        close_as = "needs_human"
+        outcome = replace(outcome, detail=anomalies.paid_twice(connection, case, paid_twice, at))
+    _advance_case(connection, case, row, outcome, at, actor, close_as, twice=bool(paid_twice))
     return True
 
 

@@ -209,10 +209,13 @@ class App:
         """Open, replan and close cases by the verdicts, after noting every card attempt Stripe has seen."""
         from tinko_pipelines.ledger.mirror import mirror_charges
         from tinko_pipelines.retry.enrol import enrol
+        from tinko_pipelines.retry.naming import name_charges
         from tinko_pipelines.retry.policy import Policy
 
         verdicts = self.lake.read_derived("verdicts", "tinko plan")
-        mirror_charges(self.ledger, self.lake.table("charges"))
+        charges = self.lake.table("charges")
+        mirror_charges(self.ledger, charges)
+        name_charges(self.ledger, charges, self.lake.table("invoice_payments"))
         policy = Policy.from_settings(self.settings)
         if self.settings.charges_for_real or self.settings.mails_for_real:
             self._hold_another_ledger()  # Before it fills with cases that were opened, and written about, before.

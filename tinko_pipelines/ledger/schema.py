@@ -215,6 +215,12 @@ Index(
     postgresql_where=text("state <> 'abandoned'"),
 )
 Index(
+    "attempt_unnamed",
+    attempt.c.account_id,
+    sqlite_where=text("state = 'succeeded' AND charge_id IS NULL"),
+    postgresql_where=text("state = 'succeeded' AND charge_id IS NULL"),
+)
+Index(
     "attempt_unread",
     attempt.c.account_id,
     attempt.c.prepared_at,

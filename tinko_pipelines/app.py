@@ -108,10 +108,13 @@ class App(Parts):
         from tinko_pipelines.ledger import restored
         from tinko_pipelines.ledger.mirror import mirror_charges
         from tinko_pipelines.retry.enrol import enrol
+        from tinko_pipelines.retry.naming import name_charges
         from tinko_pipelines.retry.policy import Policy
 
         verdicts = self.lake.read_derived("verdicts", "tinko plan")
-        mirror_charges(self.ledger, self.lake.table("charges"))
+        charges = self.lake.table("charges")
+        mirror_charges(self.ledger, charges)
+        name_charges(self.ledger, charges, self.lake.table("invoice_payments"))
         now, account = self.clock.now(), self.settings.stripe_account
         # Before it fills with cases that were opened, and written about, before.
         restored.hold_another(self.ledger, self.settings.ledger_mark, account, now)

@@ -168,7 +168,24 @@ BREACHES: dict[str, Rows] = {
     "no_secret_in_the_ledger": {"attempt": [attempt(1, detail="write to somebody@example.com")]},
     "reported_money_is_the_money": {"reported_attempt": [reported()]},
 }
+UNREAD = [
+    attempt(
+        n,
+        state="abandoned",
+        answer="unread",
+        called_at=None,
+        settled_at=NOW - (10 - n) * HOUR,
+        charge_id=None,
+    )
+    for n in (1, 2, 3)
+]
 FURTHER: list[tuple[str, Rows]] = [
+    ("no_silence", {"attempt": UNREAD}),
+    (
+        "no_attempt_blocks_for_ever",
+        {"attempt": [attempt(1), attempt(2, state="unknown", prepared_at=NOW - 25 * HOUR, called_at=NOW - 25 * HOUR,
+                                         next_poll_at=NOW + HOUR)]},
+    ),
     ("calls_are_leased", {"attempt": [attempt(1, poll_count=2)]}),
     ("calls_are_leased", {"attempt": [attempt(1, lease_until=NOW)]}),
     ("pause_holds", {"control_event": [switch(1, 219, charging_enabled=False), switch(2, 200)]}),
@@ -199,6 +216,21 @@ FURTHER: list[tuple[str, Rows]] = [
                                 "amount_minor": 99, "currency": "usd"}]}),
 ]  # fmt: skip
 SOUND: dict[str, Rows] = {
+    "looks in vain that somebody was told of": {
+        "attempt": UNREAD,
+        "anomaly": [
+            {"id": 1, "account_id": "default", "kind": "stripe_unreadable", "subject": "c1", "at": NOW - HOUR}
+        ],
+    },
+    "a charge that is not captured yet": {
+        "attempt": [
+            attempt(
+                1, state="processing", next_poll_at=NOW + HOUR, prepared_at=NOW - HOUR, called_at=NOW - HOUR
+            )
+        ],
+        "charges": [charge("ch_1", NOW - HOUR, captured=False)],
+    },
+    "two looks in vain": {"attempt": UNREAD[:2]},
     "a pause between two calls": {"control_event": [switch(1, 210, charging_enabled=False), switch(2, 200)]},
     "a pause that ended by itself": {
         "control_event": [switch(1, 217, charging_enabled=False, resumes_at=NOW - 216.5 * HOUR)]

@@ -445,23 +445,25 @@ def _unknown(evidence: Evidence) -> tuple[list[float], list[str]]:
     """
     since: dict[str, datetime] = {}
     ended: dict[str, datetime] = {}
+    handed: dict[str, datetime] = {}
     for event in evidence.ledger["case_event"]:
         name = event["attempt_id"]
+        if event["to_state"] == "needs_human":
+            handed.setdefault(event["case_id"], event["at"])
         if event["kind"] == "attempt_unknown":
             since.setdefault(name, event["at"])
         elif name in since and event["kind"] in KNOWN_BY:
             ended.setdefault(name, event["at"])
     found, late = [], []
-    cases = {case["id"]: case for case in evidence.ledger["recovery_case"]}
     for row in evidence.ledger["attempt"]:
         if row["id"] not in since:
             continue
-        if row["id"] not in ended:
-            if cases[row["case_id"]]["state"] != "needs_human":
-                late.append(f"unknown: attempt {row['n']} of {row['object_id']} never settled")
-            continue
-        took = ended[row["id"]] - min(row["called_at"], since[row["id"]])
-        found.append(took.total_seconds())
-        if took > timedelta(hours=24):
-            late.append(f"unknown: attempt {row['n']} of {row['object_id']} settled after {took}")
+        began = min(row["called_at"], since[row["id"]])
+        known = ended.get(row["id"])
+        if known is not None:
+            found.append((known - began).total_seconds())
+        cared = min(filter(None, (known, handed.get(row["case_id"]))), default=None)
+        if cared is None or cared - began > timedelta(hours=24):
+            what = "never settled" if cared is None else f"settled after {cared - began}"
+            late.append(f"unknown: attempt {row['n']} of {row['object_id']} {what}")
     return found, late

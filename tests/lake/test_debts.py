@@ -77,6 +77,16 @@ def test_a_charge_after_the_moment_asked_about_does_not_count(tmp_path: Path) ->
     assert debts(tmp_path, charge("ch_1", START + 40 * DAY)) == []
 
 
+def test_what_is_reserved_and_not_captured_is_no_payment(tmp_path: Path) -> None:
+    reserved = paid("ch_2", START + DAY, captured=False)
+    other = paid("ch_3", START + DAY, captured=False, payment_intent="pi_2")
+    [row] = debts(
+        tmp_path, charge("ch_1", START), reserved, other, intent("pi_1", START), intent("pi_2", START)
+    )
+    assert (row["status"], row["paid_at"], row["paid_charge_id"]) == ("open", None, None)
+    assert row["paid_elsewhere_by"] is None
+
+
 def test_a_debt_paid_later_is_paid_once_with_its_charge(tmp_path: Path) -> None:
     [row] = debts(tmp_path, *billed(charge("ch_1", START), paid("ch_2", START + DAY), status="paid"))
     assert (row["status"], row["paid_charge_id"]) == ("paid", "ch_2")

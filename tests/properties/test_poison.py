@@ -1,5 +1,6 @@
 """Poisoned rows among good ones, through the whole flow: each has an end or a reason, and the good ones lose nothing."""
 
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ from tinko_pipelines.retry.policy import Policy
 NUL = "a\x00b"
 BIDI = "\u202eevil\u202c \u2066x\u2069"
 LONG = "x" * 5000
+TOO_LARGE = secrets.token_hex(20_000)
+"""More than an index of PostgreSQL holds, and of a kind that cannot be compressed."""
 HUGE = (2**53 + 1, 2**63 - 1, 2**63, 10**30)
 ENDS = ("recovered", "paid_elsewhere", "exhausted", "cancelled", "not_ours")
 
@@ -134,6 +137,7 @@ def test_a_row_that_cannot_be_planned_is_a_persons_and_the_others_are_planned(si
         {"last_failed_at": None},
         {"wait_hours": 1e308},
         {"debt_kind": 7, "livemode": None},
+        *([{"payment_intent_id": TOO_LARGE}] if sim.ledger.dialect == "postgresql" else []),
     ]
     bad = [failed_row(f"pi_bad_{number}", **fields) for number, fields in enumerate(poisons)]
     table = Table([failed_row("pi_first"), *bad, failed_row("pi_last")])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DatabaseError
 
 from tests.retry.shop import Shop, passing_later
 from tests.retry.test_janitor import unknown
@@ -15,7 +16,7 @@ from tinko_pipelines.gateway.records import Answer
 from tinko_pipelines.ledger.schema import case_event, message
 from tinko_pipelines.retry.desk import Desk
 from tinko_pipelines.retry.files import list_cases, list_mails, whole_case
-from tinko_pipelines.retry.settle import REPOST_HOURS
+from tinko_pipelines.retry.looks import REPOST_HOURS
 from tinko_pipelines.settings import SANDBOX_KEY
 
 
@@ -183,6 +184,48 @@ def test_where_stripe_can_tell_nothing_a_person_may_after_a_day(shop: Shop) -> N
     assert shop.attempts(made["invoice"])[0]["state"] == "unknown"
     shop.stripe.faults([])
     assert desk(shop).resolve(made["invoice"], "cancelled", "enough", "abandoned").done
+
+
+NO_ROOM = {
+    "sqlite": [
+        "CREATE TRIGGER full BEFORE INSERT ON case_event WHEN NEW.kind IN ('closed', 'retry_asked')"
+        " BEGIN SELECT RAISE(ABORT, 'no room'); END",
+    ],
+    "postgresql": [
+        "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.kind IN ('closed', 'retry_asked') THEN RAISE EXCEPTION 'no room' USING ERRCODE = '53100'; END IF;"
+        " RETURN NEW; END $$",
+        "CREATE TRIGGER no_room BEFORE INSERT ON case_event FOR EACH ROW EXECUTE FUNCTION no_room()",
+    ],
+}  # fmt: skip
+ROOM = {"sqlite": "DROP TRIGGER full", "postgresql": "DROP FUNCTION no_room CASCADE"}
+
+
+@pytest.mark.parametrize("act", ["resolve", "retry"])
+def test_an_act_on_an_open_outcome_is_done_as_a_whole_or_not_at_all(shared_shop: Shop, act: str) -> None:
+    shop = shared_shop
+    made, _ = unknown(shop, f"whole{act}", {"kind": "reset_after"}, passes=False)
+    debt, ledger = made["invoice"], shop.app.ledger
+    shop.stripe.faults([])
+
+    def do() -> Any:
+        hands = desk(shop)
+        return hands.retry(debt, "again") if act == "retry" else hands.resolve(debt, "cancelled", "enough")
+
+    before = shop.case(debt), shop.attempts(debt), events(shop, debt)
+    with ledger.write() as connection:
+        for statement in NO_ROOM[ledger.dialect]:
+            connection.exec_driver_sql(statement)
+    try:
+        with pytest.raises(DatabaseError, match="no room"):
+            do()
+    finally:
+        with ledger.write() as connection:
+            connection.exec_driver_sql(ROOM[ledger.dialect])
+    assert (shop.case(debt), shop.attempts(debt), events(shop, debt)) == before
+    assert do().done
+    assert shop.attempts(debt)[0]["state"] == "declined"
+    assert shop.case(debt)["state"] == ("open" if act == "retry" else "cancelled")
 
 
 @pytest.mark.parametrize("went_out", [True, False])

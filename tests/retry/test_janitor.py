@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from tests.retry.shop import Shop, passing_later
 from tinko_pipelines.ledger.schema import attempt, message, recovery_case
-from tinko_pipelines.retry.settle import POLL_HOURS, REPOST_HOURS
+from tinko_pipelines.retry.looks import REPOST_HOURS
 
 
 def unknown(
@@ -102,24 +102,27 @@ def test_what_cannot_be_read_goes_to_a_person_and_comes_back_once_it_can(
     shop = shared_shop
     name = f"{fault}{passes}"
     made, watched = unknown(shop, name, {"kind": fault}, passes=passes)
-    debt, waits = made["invoice"], []
-    for _ in range(20):
-        row = row_of(shop, debt)
-        if row["next_poll_at"] is None:
-            break
-        if row["next_poll_at"] > shop.stripe.now():
-            waits.append(row["next_poll_at"] - shop.stripe.now())
-            shop.stripe.advance_to(row["next_poll_at"])
+    debt, ages, told = made["invoice"], [], None
+    called_at = row_of(shop, debt)["called_at"]
+    while (moment := row_of(shop, debt)["next_poll_at"]) is not None:
+        shop.stripe.advance_to(max(moment, shop.stripe.now()))
         shop.app.drain(owner="test")
-    hours = [wait.total_seconds() / 3600 for wait in waits]
-    before_the_edge = [round(hour, 3) for hour in hours[:4]]
-    assert before_the_edge == [round(hour, 3) for hour in POLL_HOURS[1:5]]
-    assert hours[5:] == [24.0] * 4
-    case = shop.case(debt)
-    assert case["state"] == "needs_human"
-    assert "unknown" in case["state_reason"]
+        ages.append((moment - called_at).total_seconds() / 3600)
+        if told is None and shop.case(debt)["state"] == "needs_human":
+            told = ages[-1]
+            assert "unknown a day after the call" in shop.case(debt)["state_reason"]
+    assert sum(age <= 0.25 for age in ages) >= 4
+    assert [age for age in ages if age >= 20] == [
+        20,
+        21,
+        22,
+        23,
+        23.75,
+        *(47.75, 71.75, 95.75, 119.75, 143.75),
+    ]
+    assert told == 23.75
     asked = [path for _, path in watched.asked if debt in path]
-    shop.advance(timedelta(days=1))
+    shop.advance(timedelta(days=2))
     shop.app.drain(owner="test")
     assert [path for _, path in watched.asked if debt in path] == asked
     shop.stripe.faults([])

@@ -205,7 +205,7 @@ def test_a_lost_call_is_repeated_only_while_it_would_be_made(
 
 def resolve(ledger: Ledger, fake: FakeStripe) -> str:
     (row,) = rows(ledger, attempt)
-    return janitor.resolve(ledger, fake, row["id"], fake.now, "late", 60, lambda _name: None)
+    return janitor.resolve(ledger, fake, row["id"], FixedClock(fake.now), "late", 60, lambda _name: None)
 
 
 def test_who_comes_late_to_an_open_outcome_asks_nothing(ledger: Ledger) -> None:

@@ -1,5 +1,6 @@
 """Trouble with one case stays with that case; trouble with the key stops the account; and outcomes are found soon."""
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -74,6 +75,55 @@ def test_an_object_that_makes_no_sense_stops_no_other_case(ledger: Ledger) -> No
     for day in (8.3, 9.0):
         run(ledger, fake, day)
     assert case_of(ledger, "pi_odd")["state"] == "recovered"
+
+
+@pytest.mark.parametrize("where", ["card", "charge"])
+def test_a_value_too_large_to_store_stops_no_other_case(ledger: Ledger, where: str) -> None:
+    large = secrets.token_hex(20_000)
+
+    class Oversized(Troubled):
+        """The customer has a card, or his payment makes a charge, with a name that no index of PostgreSQL holds."""
+
+        def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+            if path.endswith("/pm_pi_odd"):
+                return Answer(200, {"id": "pm_pi_odd", "type": "card", "customer": "cus_odd"})
+            if (params or {}).get("customer") != "cus_odd" or where != "card":
+                return super().get(path, params)
+            card = {"type": "card", "card": {"fingerprint": large, "brand": "visa"}}
+            other = {
+                "id": "ch_x",
+                "amount": 1,
+                "currency": "usd",
+                "created": 1,
+                "status": "failed",
+                "livemode": False,
+            }
+            return Answer(200, {"data": [{**other, "payment_method_details": card}]})
+
+        def post(
+            self, path: str, params: Mapping[str, Any], idempotency_key: str, api_version: str
+        ) -> Answer:
+            answer = super().post(path, params, idempotency_key, api_version)
+            if where == "charge" and answer.body and "pi_odd/confirm" in path:
+                self.charges[-1]["id"] = large
+                return replace(answer, body={**answer.body, "latest_charge": large})
+            return answer
+
+    fake = Oversized()
+    planned(ledger, fake, "pi_odd", "pi_good")
+    fake.intents["pi_odd"]["customer"] = "cus_odd"
+    result = run(ledger, fake, 8)
+    odd = case_of(ledger, "pi_odd")
+    assert case_of(ledger, "pi_good")["state"] == "recovered"
+    if ledger.dialect == "sqlite":
+        assert (result.succeeded, odd["state"]) == (2, "recovered")
+        return
+    assert (result.failed, result.succeeded) == (1, 1)
+    assert [found["case_id"] for found in anomalies.still_open(ledger)] == [odd["id"]]
+    run(ledger, fake, 9)
+    held = [row["state"] for row in rows(ledger, attempt) if row["case_id"] == odd["id"]]
+    assert set(held) == {"abandoned"} if where == "card" else held == ["unknown"]
+    assert fake.succeeded("pi_odd") == (where == "charge")
 
 
 def test_parameters_that_were_changed_are_never_sent(ledger: Ledger) -> None:
@@ -214,6 +264,66 @@ def test_a_look_is_good_for_a_minute(ledger: Ledger, seconds: int, called: int) 
     assert answers == ["succeeded" if called else "held_up"]
 
 
+@pytest.mark.parametrize(("seconds", "called"), [(60, 1), (61, 0)])
+def test_a_look_before_a_repeated_call_is_good_for_a_minute(
+    ledger: Ledger, seconds: int, called: int
+) -> None:
+    class Slow(Troubled):
+        """Answers the last look before a call, by the clock that counts, very late."""
+
+        def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+            if path.startswith("/v1/payment_methods/"):
+                clock.at += timedelta(seconds=late)
+            return super().get(path, params)
+
+    fake, late = Slow(), 0
+    clock = MovedClock(NOW)
+    planned(ledger, fake, "pi_1")
+    fake.lost = {"pi_1"}
+
+    def work(days: float) -> dict[str, Any]:
+        fake.now = clock.at = NOW + timedelta(days=days)
+        drain(
+            ledger, fake, clock, workers=1, max_seconds=5, owner="t", dry_run=False, lease_seconds=0.01,
+        )  # fmt: skip
+        return rows(ledger, attempt)[0]
+
+    first = work(8)
+    fake.lost, late = set(), seconds
+    row = work(8.1)
+    assert (len(fake.charges), row["called_at"]) == (called, first["called_at"])
+    newest = NOW + timedelta(days=8.1, seconds=seconds)
+    assert row["repeated_at"] == (newest if called else first["repeated_at"])
+    late = 0
+    work(8.6)
+    assert case_of(ledger, "pi_1")["state"] == "recovered"
+
+
+def test_a_process_that_slept_before_a_repeated_call_does_not_make_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = Troubled()
+    planned(ledger, fake, "pi_1")
+    fake.lost = {"pi_1"}
+    run(ledger, fake, 8)
+    fake.lost, fake.now = set(), NOW + timedelta(days=8.1)
+    monkeypatch.setattr(attempts, "LONGEST_PAUSE_SECONDS", 0.2)
+
+    def sleep(boundary: str) -> None:
+        if boundary == "janitor_before_call":
+            time.sleep(0.3)
+
+    drain(
+        ledger, fake, FixedClock(fake.now), workers=1, max_seconds=5, owner="t", dry_run=False, boundary=sleep,
+        lease_seconds=1,
+    )  # fmt: skip
+    assert (fake.charges, rows(ledger, attempt)[0]["state"]) == ([], "unknown")
+    monkeypatch.undo()
+    time.sleep(1)
+    run(ledger, fake, 8.5)
+    assert (case_of(ledger, "pi_1")["state"], fake.succeeded("pi_1")) == ("recovered", 1)
+
+
 def test_an_event_of_nothing_with_a_name_touches_nobody(ledger: Ledger) -> None:
     fake = Troubled()
     planned(ledger, fake, "pi_1")
@@ -253,7 +363,7 @@ def test_an_event_has_an_unknown_outcome_looked_at_now(ledger: Ledger) -> None:
     run(ledger, fake, 8)
     for day in (8.001, 8.005, 8.05):
         run(ledger, fake, day)
-    assert rows(ledger, attempt)[0]["next_poll_at"] > fake.now + timedelta(hours=5)
+    assert rows(ledger, attempt)[0]["next_poll_at"] > fake.now + timedelta(hours=1)
     fake.lost = set()
     tell(ledger, "pi_1", "payment_intent.processing")
     run(ledger, fake, 8.051)

@@ -49,7 +49,8 @@ INVARIANTS: tuple[Invariant, ...] = (
           AND a.settled_at < (SELECT max(fetched_at) FROM charges) - INTERVAL 10 MINUTE
           AND NOT EXISTS (SELECT 1 FROM case_charge s WHERE s.case_id = a.case_id))
         OR (a.state <> 'succeeded' AND EXISTS (SELECT 1 FROM charges c WHERE c.id = a.charge_id
-          AND c.status = 'succeeded' AND c.created_at < {NOW} - INTERVAL 10 MINUTE))""",
+          AND c.status = 'succeeded' AND coalesce(c.captured, true)
+          AND c.created_at < {NOW} - INTERVAL 10 MINUTE))""",
     ),
     Invariant(
         4,
@@ -159,10 +160,11 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant(
         15,
         "no_attempt_blocks_for_ever",
-        "No attempt is unresolved for more than 7 days without a person",
+        "No attempt is unresolved for more than 7 days without a person, none unknown for more than one",
         f"""SELECT a.id, a.state FROM attempt a JOIN recovery_case k ON k.id = a.case_id
         WHERE a.state IN {UNRESOLVED} AND k.state <> 'needs_human'
-          AND a.prepared_at < {NOW} - INTERVAL 7 DAY""",
+          AND (a.prepared_at < {NOW} - INTERVAL 7 DAY
+            OR (a.state = 'unknown' AND a.called_at < {NOW} - INTERVAL 24 HOUR))""",
     ),
     Invariant(
         16,
@@ -173,7 +175,15 @@ INVARIANTS: tuple[Invariant, ...] = (
         WHERE k.state IN {OPEN_CASE} AND NOT {PAUSED.format(account="k.account_id", switch="charging_enabled")}
           AND NOT {RESUMED_LATELY.format(account="k.account_id")}
           AND (a.next_poll_at < {LATE} OR (a.id IS NULL AND (k.due_at IS NULL OR k.due_at < {LATE}
-            OR k.due_at > greatest(k.plan_ends_at, k.updated_at) + INTERVAL 1 MINUTE)))""",
+            OR k.due_at > greatest(k.plan_ends_at, k.updated_at) + INTERVAL 1 MINUTE)))
+        UNION ALL
+        SELECT k.id, k.state, k.due_at, 'unread three times, and nobody was told', NULL FROM recovery_case k
+        JOIN attempt a ON a.case_id = k.id WHERE k.state IN {OPEN_CASE} AND a.n > (
+          SELECT max(b.n) - 3 FROM attempt b WHERE b.case_id = k.id)
+          AND NOT EXISTS (SELECT 1 FROM anomaly y WHERE y.kind = 'stripe_unreadable'
+            AND y.account_id = k.account_id AND y.subject IN (k.id, k.account_id))
+        GROUP BY k.id, k.state, k.due_at
+        HAVING count(*) = 3 AND bool_and(a.state = 'abandoned' AND coalesce(a.answer, '') = 'unread')""",
     ),
     Invariant(
         17,

@@ -53,7 +53,7 @@ REPORTED = {
 """What the invariants read of the published report, by its marts."""
 LAKE_COLUMNS = {
     "charges": "id VARCHAR, account_id VARCHAR, livemode BOOLEAN, created_at TIMESTAMPTZ, fetched_at TIMESTAMPTZ,"
-    " amount_minor BIGINT, currency VARCHAR, status VARCHAR, refunded BOOLEAN, payment_intent_id VARCHAR",
+    " amount_minor BIGINT, currency VARCHAR, status VARCHAR, refunded BOOLEAN, captured BOOLEAN, payment_intent_id VARCHAR",
     "payment_intents": "id VARCHAR, account_id VARCHAR, canceled_at TIMESTAMPTZ, metadata VARCHAR",
     "invoice_payments": "id VARCHAR, account_id VARCHAR, invoice_id VARCHAR, payment_intent_id VARCHAR,"
     " charge_id VARCHAR",
@@ -84,7 +84,7 @@ SELECT DISTINCT n.case_id, c.id AS charge_id, c.created_at, c.refunded
 FROM named n
 JOIN owed_for o ON o.account_id = n.account_id AND o.object_id = n.object_id
 JOIN charges c ON c.account_id = o.account_id AND c.id = o.id
-WHERE c.status = 'succeeded'
+WHERE c.status = 'succeeded' AND coalesce(c.captured, true)
 """
 """Each way a charge can be for a case's debt by itself, since a join over alternatives grows with their product."""
 

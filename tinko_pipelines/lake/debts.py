@@ -40,7 +40,7 @@ FROM payment_intents
 
 CHARGE_OF_DEBT = """
 CREATE TEMP TABLE debt_charge AS
-SELECT c.*,
+SELECT c.* REPLACE (CASE WHEN c.status = 'succeeded' AND NOT c.captured THEN 'reserved' ELSE c.status END AS status),
   coalesce(by_intent.invoice_id, by_charge.invoice_id) AS invoice_id,
   coalesce(by_intent.invoice_id, by_charge.invoice_id, c.payment_intent_id, c.id) AS debt_id,
   CASE WHEN coalesce(by_intent.invoice_id, by_charge.invoice_id) IS NOT NULL THEN 'invoice'
@@ -53,7 +53,7 @@ LEFT JOIN (SELECT account_id, charge_id, min(invoice_id) AS invoice_id FROM invo
            WHERE charge_id IS NOT NULL GROUP BY ALL) by_charge
   ON by_charge.account_id = c.account_id AND by_charge.charge_id = c.id
 """
-"""Every charge with the debt it was for: an invoice, else a payment intent, else itself."""
+"""Every charge with the debt it was for: an invoice, else a payment intent, else itself. What is not captured is no payment."""
 
 FAILED_DEBTS = """
 CREATE TEMP TABLE debt AS

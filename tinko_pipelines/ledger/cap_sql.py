@@ -2,7 +2,10 @@
 
 from tinko_pipelines.ledger.schema import MAILED, SPENT, UNRESOLVED, one_of
 
-CALLED = "NEW.state = 'calling' AND OLD.state <> 'calling'"
+REPEATED = "NEW.repeated_at IS NOT NULL AND (OLD.repeated_at IS NULL OR NEW.repeated_at <> OLD.repeated_at)"
+CALLED = f"(NEW.state = 'calling' AND OLD.state <> 'calling') OR ({REPEATED})"
+NEWEST_CALL = "coalesce(NEW.repeated_at, NEW.called_at)"
+"""A call that is repeated under its key counts from its newest repetition on: that one may be the one that ran."""
 LOCK_ATTEMPT = "PERFORM tinko_lock_caps(NEW.account_id, NEW.card_fingerprint, NEW.customer_id);"
 CLAIMED = "NEW.state = 'sending' AND OLD.state <> 'sending'"
 LOCK_MAIL = "PERFORM tinko_lock_mail(NEW.account_id, NEW.address_hmac, NEW.case_id);"
@@ -50,7 +53,7 @@ def _used_up(dialect: str, moment: str) -> str:
             f"(SELECT count(*) FROM network_attempt w WHERE {own.format(t='w')} AND w.declined"
             f" AND w.at > {start})"
             f" + (SELECT count(*) FROM attempt a WHERE {own.format(t='a')} AND {one_of('a.state', UNRESOLVED)}"
-            f" AND a.id <> NEW.id AND coalesce(a.called_at, a.prepared_at) > {start})"
+            f" AND a.id <> NEW.id AND coalesce(a.repeated_at, a.called_at, a.prepared_at) > {start})"
         )
 
     card = "{t}.card_fingerprint = NEW.card_fingerprint"
@@ -89,13 +92,15 @@ def _exceeded(dialect: str, moment: str) -> str:
         "l.account_id = NEW.account_id AND l.currency = NEW.currency AND l.max_minor_per_day < NEW.amount_minor"
         " + (SELECT coalesce(sum(a.amount_minor), 0) FROM attempt a WHERE a.account_id = NEW.account_id"
         f" AND a.currency = NEW.currency AND {one_of('a.state', SPENT)} AND a.id <> NEW.id"
-        f" AND a.called_at > {before(dialect, moment, '24')})"
+        # No call is repeated after 20 hours, so that the index by the first one still narrows it down.
+        f" AND a.called_at > {before(dialect, moment, '44')}"
+        f" AND coalesce(a.repeated_at, a.called_at) > {before(dialect, moment, '24')})"
     )
 
 
 def amount_ceiling(dialect: str) -> str:
     """Whether this call would bring the account above its ceiling."""
-    return f"EXISTS (SELECT 1 FROM amount_ceiling l WHERE {_exceeded(dialect, 'NEW.called_at')})"
+    return f"EXISTS (SELECT 1 FROM amount_ceiling l WHERE {_exceeded(dialect, NEWEST_CALL)})"
 
 
 CARD, CEILING = "card_forbidden", "amount_ceiling"

@@ -22,6 +22,7 @@ from tinko_pipelines.ledger.schema import (
 from tinko_pipelines.ledger.types import UtcDateTime
 
 _DAY = timedelta(hours=24)
+_REPEATED_WITHIN = timedelta(hours=20)
 # Spelled out as the partial indexes have them: with bound values a prepared statement could not use those.
 _REACHED = {
     dialect: text(cap_sql.reached(dialect))
@@ -178,7 +179,8 @@ def _refused_and_open(
         "fingerprint_amount": ("card_fingerprint", "amount_minor", "currency"),
         "customer": ("customer_id",),
     }[rule["keyed_by"]]
-    began_at = func.coalesce(attempt.c.called_at, attempt.c.prepared_at, type_=attempt.c.called_at.type)
+    kind = attempt.c.called_at.type
+    began_at = func.coalesce(attempt.c.repeated_at, attempt.c.called_at, attempt.c.prepared_at, type_=kind)
     seen: Select[Any] = select(network_attempt.c.at).where(_DECLINED, network_attempt.c.at > after)
     ours: Select[Any] = select(began_at).where(_UNRESOLVED, began_at > after, attempt.c.id != besides)
     for name in ("account_id", *names):
@@ -191,14 +193,17 @@ def _of_ceiling(
     connection: Connection, most_minor: int, case: dict[str, Any], at: datetime, besides: str
 ) -> Refusal:
     """Free again when so much of the newest day's calls has grown old that there is room."""
+    newest = func.coalesce(attempt.c.repeated_at, attempt.c.called_at, type_=attempt.c.called_at.type)
     spent = (
         attempt.c.account_id == case["account_id"],
         attempt.c.currency == case["currency"],
         _SPENT,
-        attempt.c.called_at > at - _DAY,
+        # No call is repeated after 20 hours, so that the index by the first one still narrows it down.
+        attempt.c.called_at > at - _DAY - _REPEATED_WITHIN,
+        newest > at - _DAY,
         attempt.c.id != besides,
     )
-    query = select(attempt.c.called_at, attempt.c.amount_minor).where(*spent).order_by(attempt.c.called_at)
+    query = select(newest, attempt.c.amount_minor).where(*spent).order_by(newest)
     calls = connection.execute(query).tuples().all()
     left = sum(amount for _, amount in calls) + case["amount_minor"] - most_minor
     free_at = at + _DAY

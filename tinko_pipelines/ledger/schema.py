@@ -128,7 +128,10 @@ Index(
     sqlite_where=text("state = 'open'"),
     postgresql_where=text("state = 'open'"),
 )
+Index("case_live", recovery_case.c.live_object_id)
 Index("case_intent", recovery_case.c.payment_intent_id)
+Index("case_subscription", recovery_case.c.subscription_id)
+Index("case_customer", recovery_case.c.customer_id)
 Index("case_look", recovery_case.c.look_after)
 
 attempt = Table(
@@ -154,6 +157,7 @@ attempt = Table(
     Column("lease_until", UtcDateTime),
     Column("prepared_at", UtcDateTime, nullable=False),
     Column("called_at", UtcDateTime),
+    Column("repeated_at", UtcDateTime),
     Column("settled_at", UtcDateTime),
     Column("next_poll_at", UtcDateTime),
     Column("poll_count", Integer, nullable=False, server_default="0"),
@@ -210,6 +214,19 @@ Index(
     attempt.c.prepared_at,
     sqlite_where=text("state <> 'abandoned'"),
     postgresql_where=text("state <> 'abandoned'"),
+)
+Index(
+    "attempt_unnamed",
+    attempt.c.account_id,
+    sqlite_where=text("state = 'succeeded' AND charge_id IS NULL"),
+    postgresql_where=text("state = 'succeeded' AND charge_id IS NULL"),
+)
+Index(
+    "attempt_unread",
+    attempt.c.account_id,
+    attempt.c.prepared_at,
+    sqlite_where=text("answer = 'unread'"),
+    postgresql_where=text("answer = 'unread'"),
 )
 Index(
     "attempt_spent",

@@ -9,8 +9,11 @@ from tinko_pipelines.ledger.cap_sql import (
     LOCK_ATTEMPT,
     LOCK_FUNCTIONS,
     LOCK_MAIL,
+    NEWEST_CALL,
+    REPEATED,
     amount_ceiling,
     attempt_caps,
+    before,
     mail_caps,
 )
 from tinko_pipelines.ledger.schema import one_of
@@ -67,8 +70,14 @@ def rules(dialect: str) -> list[Rule]:
     """Every rule, with the date arithmetic of `dialect` ('sqlite' or 'postgresql')."""
     paused = "EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', NEW.account_id) AND NOT c.{flag})"
     charging_off = (
-        "NEW.state = 'calling' AND EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', NEW.account_id)"
-        " AND NOT c.charging_enabled AND (c.resumes_at IS NULL OR c.resumes_at > NEW.called_at))"
+        f"(NEW.state = 'calling' OR {REPEATED})"
+        " AND EXISTS (SELECT 1 FROM control c WHERE c.scope IN ('global', NEW.account_id)"
+        f" AND NOT c.charging_enabled AND (c.resumes_at IS NULL OR c.resumes_at > {NEWEST_CALL}))"
+    )
+    repeated_late = (
+        f"(OLD.repeated_at IS NOT NULL AND (NEW.repeated_at IS NULL OR NEW.repeated_at < OLD.repeated_at))"
+        f" OR ({REPEATED} AND (NEW.state <> 'unknown' OR NEW.repeated_at < NEW.called_at"
+        f" OR {before(dialect, 'NEW.repeated_at', '20')} >= NEW.called_at))"
     )
     suppressed = "EXISTS (SELECT 1 FROM suppression s WHERE s.address_hmac = NEW.address_hmac)"
     mailing_off = paused.format(flag="mailing_enabled")
@@ -101,6 +110,7 @@ def rules(dialect: str) -> list[Rule]:
         Rule("attempt_moves", "attempt", "UPDATE", moves, "illegal attempt transition"),
         Rule("attempt_born", "attempt", "INSERT", born, "an attempt starts as prepared"),
         Rule("attempt_frozen", "attempt", "UPDATE", frozen, "what an attempt sends is frozen"),
+        Rule("attempt_repeated", "attempt", "UPDATE", repeated_late, "a call is repeated within 20 hours"),
         Rule("attempt_kept", "attempt", "DELETE", "1 = 1", "an attempt is never deleted"),
         Rule("attempt_switch", "attempt", "UPDATE", charging_off, "charging is paused"),
         Rule(
@@ -116,7 +126,7 @@ def rules(dialect: str) -> list[Rule]:
             "attempt_caps_at_call",
             "attempt",
             "UPDATE",
-            attempt_caps(dialect, "NEW.called_at"),
+            attempt_caps(dialect, NEWEST_CALL),
             "attempt cap reached",
             CALLED,
             LOCK_ATTEMPT,

@@ -1,5 +1,6 @@
 """The closed table of what Stripe's answer to a charge means. Anything not in it is `unknown`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -7,6 +8,19 @@ from typing import Any
 from tinko_pipelines.declines.classify import classify, forbids_card, never_again
 from tinko_pipelines.declines.records import Decline, Verdict
 from tinko_pipelines.gateway.records import Answer
+
+UNCAPTURED = "uncaptured"
+"""The bank has reserved the money, and nobody has taken it: whoever captures by hand must, or let it go."""
+
+
+def is_reserved(charge: Mapping[str, Any]) -> bool:
+    """Whether the charge only reserves its money; one that was let go shows as refunded besides."""
+    return charge.get("status") == "succeeded" and charge.get("captured") is False
+
+
+def is_paid(charge: Mapping[str, Any]) -> bool:
+    """Whether the charge has brought money."""
+    return charge.get("status") == "succeeded" and charge.get("captured") is not False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,8 @@ def _accepted(body: dict[str, Any], common: dict[str, Any]) -> Outcome:
         return Outcome("succeeded", "succeeded", executed=True, charge_id=charge, **common)
     if kind == "payment_intent" and status in ("processing", "requires_action"):
         return Outcome(str(status), str(status), executed=True, charge_id=charge, **common)
+    if (kind, status) == ("payment_intent", "requires_capture"):
+        return Outcome("processing", UNCAPTURED, executed=True, charge_id=charge, **common)
     return Outcome("unknown", "unexpected_body", detail=f"{kind} {status}"[:100], **common)
 
 
@@ -106,6 +122,9 @@ def _declined(answer: Answer, common: dict[str, Any]) -> Outcome:
 
 def from_charge(charge: dict[str, Any]) -> Outcome:
     """Read the outcome off the charge an attempt made, found by a later GET."""
+    if is_reserved(charge):
+        state, answer = ("abandoned", "released") if charge.get("refunded") else ("processing", UNCAPTURED)
+        return Outcome(state, answer, executed=True, charge_id=_text(charge.get("id")))
     outcome = charge.get("outcome") or {}
     state = {"succeeded": "succeeded", "pending": "processing", "failed": "declined"}.get(
         str(charge.get("status")), "unknown"

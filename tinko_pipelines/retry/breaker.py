@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, not_, or_, select, text
 
 from tinko_pipelines.ledger import anomalies
 from tinko_pipelines.ledger.control import GLOBAL, charging_allowed, pause_charging
@@ -52,7 +52,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Attempts of one account: called lately, tried (executed and settled) lately, and tried in earlier weeks."""
+    """Attempts of one account: called lately, tried (executed and settled) lately, and tried in earlier weeks.
+
+    Those that ended with a look at Stripe that could not be read count as called and as faults.
+    """
 
     called: int = 0
     faults: int = 0
@@ -75,8 +78,8 @@ def decide(counts: Counts, limits: Limits) -> Trip | None:
     """Whether these numbers are a reason to stop. Pure."""
     if counts.faults >= limits.faults and counts.faults > limits.fault_share * counts.called:
         reason = (
-            f"Stripe gave no usable answer to {counts.faults} of {counts.called} charges in"
-            f" {FAULT_WINDOW.seconds // 60} minutes"
+            f"Stripe gave no usable answer to {counts.faults} of {counts.called} charges, or to the looks before"
+            f" them, in {FAULT_WINDOW.seconds // 60} minutes"
         )
         return Trip("stripe_faults", reason, passes=True)
     if counts.declined < limits.declines or counts.base_tried < limits.base:
@@ -135,9 +138,10 @@ def _count(connection: Connection, account_id: str, now: datetime, limits: Limit
     silent = and_(attempt.c.http_status.is_(None), attempt.c.answer != "lost", not_(died))
     fault = or_(attempt.c.http_status >= 500, silent)
     answered = and_(attempt.c.state != "calling", attempt.c.answer != "restored")
-    called, faults = _share(
-        connection, account_id, fault, _later(now - FAULT_WINDOW, switched), now, answered
-    )
+    since = _later(now - FAULT_WINDOW, switched)
+    called, faults = _share(connection, account_id, fault, since, now, answered)
+    unread = _unread(connection, account_id, since, now)
+    called, faults = called + unread, faults + unread
     tried = and_(attempt.c.state.in_(("succeeded", "declined")), attempt.c.executed)
     declined = attempt.c.state == "declined"
     lately = now - DECLINE_WINDOW
@@ -150,6 +154,18 @@ def _count(connection: Connection, account_id: str, now: datetime, limits: Limit
         *latest,
         *_share(connection, account_id, declined, now - BASE_WINDOW, lately, tried),
     )
+
+
+def _unread(connection: Connection, account_id: str, after: datetime, until: datetime) -> int:
+    """Attempts given up because Stripe could not be read before their call; spelled out as the index has it."""
+    statement = select(func.count()).where(
+        attempt.c.account_id == account_id,
+        text("attempt.answer = 'unread'"),
+        attempt.c.prepared_at > after,
+        attempt.c.prepared_at <= until,
+        attempt.c.called_at.is_(None),
+    )
+    return int(connection.execute(statement).scalar_one())
 
 
 def _later(moment: datetime, switched: datetime | None) -> datetime:

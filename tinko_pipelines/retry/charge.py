@@ -21,12 +21,10 @@ from tinko_pipelines.ledger.schema import BLOCKING, attempt, one_of
 from tinko_pipelines.ledger.store import Ledger, collided, repeated
 from tinko_pipelines.retry import breaker, janitor, poison
 from tinko_pipelines.retry.answers import Outcome, interpret
-from tinko_pipelines.retry.preflight import Clearance, preflight
+from tinko_pipelines.retry.preflight import LOOK_LASTS, Clearance, preflight
 from tinko_pipelines.retry.settle import load_case, settle
 
 ACTOR = "drain"
-LOOK_LASTS = timedelta(seconds=60)
-"""What was seen of a debt at Stripe is good for a call no longer than this: its customer may pay meanwhile."""
 Boundary = Callable[[str], None]
 
 

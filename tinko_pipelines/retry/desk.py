@@ -18,8 +18,9 @@ from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.answers import Outcome
 from tinko_pipelines.retry.files import Row, find_case, rows
 from tinko_pipelines.retry.janitor import POLLED, what_became
+from tinko_pipelines.retry.looks import REPOST_HOURS
 from tinko_pipelines.retry.preflight import View, look, preflight
-from tinko_pipelines.retry.settle import REPOST_HOURS, load_case, settle
+from tinko_pipelines.retry.settle import load_case, settle_within
 
 ENDS = ("recovered", "paid_elsewhere", "cancelled", "exhausted")
 OUTCOMES = ("succeeded", "declined", "abandoned")
@@ -65,9 +66,8 @@ class Desk:
             raise InputError(f"case {case['id']} cannot be resolved as {state}: {refused}")
         changes = [*(found.sentences() if found else ()), f"case {case['state']} → {state}: {reason}"]
         if self.apply:
-            case = self._settled(case, found)
             with self.ledger.write() as connection:
-                current = self._unchanged(connection, case)
+                current = self._settled(connection, case, found)
                 if current["state"] != state:
                     cases.close(connection, current, state, reason, self.now, self.actor)
                 else:
@@ -82,7 +82,7 @@ class Desk:
             raise InputError(f"case {case['id']} is not retried: its attempt is {found.outcome.state}")
         refused = self._not_ours_to_retry(case, found)
         clearance = preflight(self.gateway(), case)
-        if not clearance.go and (clearance.close_as or clearance.answer != "preflight"):
+        if not clearance.go and not clearance.for_now:
             refused = refused or clearance.reason
         if refused:
             raise InputError(f"case {case['id']} is not retried: {refused}")
@@ -98,9 +98,8 @@ class Desk:
             *named,
         ]
         if self.apply:
-            case = self._settled(case, found)
             with self.ledger.write() as connection:
-                current = self._unchanged(connection, case)
+                current = self._settled(connection, case, found)
                 if current["state"] == "needs_human":
                     cases.reopen(connection, current, self.now, self.now, self.actor, reason=reason, **values)
                 else:
@@ -193,21 +192,26 @@ class Desk:
             )
         return _Found(row, outcome, close_as, view)
 
-    def _settled(self, case: Row, found: "_Found | None") -> Row:
-        """The case after its attempt was settled as found."""
+    def _settled(self, connection: Connection, case: Row, found: "_Found | None") -> Row:
+        """The case, locked, after its attempt was settled as found; whatever is done to it is one transaction."""
+        current = self._unchanged(connection, case)
         if found is None:
-            return case
-        with self.ledger.write() as connection:
-            self._unchanged(connection, case)
-            row = attempts.claim(self.ledger, connection, found.row["id"], self.actor, LEASE_SECONDS)
-        twice = found.view.paid_twice if found.view else ()
+            return current
+        row = attempts.claim(self.ledger, connection, found.row["id"], self.actor, LEASE_SECONDS)
         if row is None or row["state"] != found.row["state"]:
             raise InputError(f"attempt {found.row['id']} has been settled meanwhile: look again")
-        settle(
-            self.ledger, row, found.outcome, self.now, self.actor, close_as=found.close_as, paid_twice=twice
+        twice = found.view.paid_twice if found.view else ()
+        settle_within(
+            self.ledger,
+            connection,
+            row,
+            found.outcome,
+            self.now,
+            self.actor,
+            close_as=found.close_as,
+            paid_twice=twice,
         )
-        with self.ledger.read() as connection:
-            return find_case(connection, case["id"])
+        return load_case(self.ledger, connection, case["id"])
 
     def _unchanged(self, connection: Connection, case: Row) -> Row:
         current = load_case(self.ledger, connection, case["id"])

@@ -116,7 +116,7 @@ def _spread(
 def _tidy(run: Run, attempt_id: str) -> str:
     try:
         return janitor.resolve(
-            run.ledger, run.gateway, attempt_id, run.clock.now(), run.owner, run.lease_seconds, run.boundary
+            run.ledger, run.gateway, attempt_id, run.clock, run.owner, run.lease_seconds, run.boundary
         )
     except OperationalError as error:
         if collided(error):

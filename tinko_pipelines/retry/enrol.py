@@ -21,6 +21,7 @@ from tinko_pipelines.ledger.schema import (
     recovery_case,
 )
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.retry import poison
 from tinko_pipelines.retry.gate import Gate, gate, settled_as, too_old
 from tinko_pipelines.retry.policy import Policy, template_for
 
@@ -63,14 +64,35 @@ def enrol(ledger: Ledger, failed: pa.Table, *, now: datetime, policy: Policy) ->
         chunk = rows[start : start + _CHUNK]
         try:
             tally += _enrol(ledger, chunk, now, policy, lost)
-        except _OF_ONE_ROW:
-            for row in chunk:
-                try:
-                    tally += _enrol(ledger, [row], now, policy, lost)
-                except _OF_ONE_ROW as error:
-                    _set_aside(ledger, row, error, now)
-                    tally["skipped"] += 1
+        except Exception as error:
+            if not _is_of_one_row(error):
+                raise
+            tally += _one_by_one(ledger, chunk, now, policy, lost)
     return EnrolResult(**tally)
+
+
+def _one_by_one(
+    ledger: Ledger,
+    rows: list[dict[str, Any]],
+    now: datetime,
+    policy: Policy,
+    lost: Mapping[str, datetime | None],
+) -> Counter[str]:
+    """What is wrong with one row keeps only that row out."""
+    tally: Counter[str] = Counter()
+    for row in rows:
+        try:
+            tally += _enrol(ledger, [row], now, policy, lost)
+        except Exception as error:
+            if not _is_of_one_row(error):
+                raise
+            _set_aside(ledger, row, error, now)
+            tally["skipped"] += 1
+    return tally
+
+
+def _is_of_one_row(error: Exception) -> bool:
+    return isinstance(error, _OF_ONE_ROW) or poison.is_of_one_value(error)
 
 
 def _enrol(
@@ -83,7 +105,7 @@ def _enrol(
     tally: Counter[str] = Counter()
     wanted = [ids.case_id(row["account_id"], row["debt_id"]) for row in rows]
     with ledger.write() as connection:
-        statement = select(recovery_case).where(recovery_case.c.id.in_(wanted))
+        statement = select(recovery_case).where(recovery_case.c.id.in_(wanted)).order_by(recovery_case.c.id)
         if ledger.dialect == "postgresql":
             statement = statement.with_for_update()
         known = {row["id"]: dict(row) for row in connection.execute(statement).mappings()}

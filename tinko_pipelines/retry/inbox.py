@@ -2,14 +2,15 @@
 
 import math
 import time
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import and_, false, func, literal, or_, select
+from sqlalchemy import Connection, and_, func, literal, or_, select, union
 
 from tinko_pipelines.gateway.port import Gateway
-from tinko_pipelines.ledger import anomalies, cases
+from tinko_pipelines.ledger import anomalies, cases, claims
 from tinko_pipelines.ledger.schema import BLOCKING, attempt, recovery_case, webhook_event
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.ledger.types import UtcDateTime
@@ -19,6 +20,7 @@ from tinko_pipelines.retry.preflight import View, look
 from tinko_pipelines.retry.settle import load_case
 
 ACTOR = "inbox"
+_AT_ONCE = 1000
 UNREAD_WAIT = timedelta(minutes=15)
 _STATES = {"paid": "paid_elsewhere", "dead": "cancelled"}
 _PAID = ("recovered", "paid_elsewhere")
@@ -26,49 +28,75 @@ _PAID = ("recovered", "paid_elsewhere")
 
 
 def mark(ledger: Ledger, now: datetime, limit: int = 1000) -> int:
-    """Turn unread events into marks on the cases they touch, and hasten what waits for an outcome; events read."""
+    """Turn unread events into marks on the cases they touch, and hasten what waits for an outcome; events read.
+
+    However many cases there are, only those touched are read: all statements of a batch go through indexes.
+    """
+    event = webhook_event.c
     with ledger.write() as connection:
-        events = connection.execute(
-            select(webhook_event.c.event_id, webhook_event.c.object_id, webhook_event.c.type)
-            .where(webhook_event.c.processed_at.is_(None))
-            .order_by(webhook_event.c.received_at, webhook_event.c.event_id)
+        unread = (
+            select(event.event_id, event.object_id, event.type)
+            .where(event.processed_at.is_(None))
+            .order_by(event.received_at, event.event_id)
             .limit(limit)
-        ).all()
-        for event_id, object_id, kind in events:
-            # An event of nothing with a name touches nobody: compared with NULL it would touch every second case.
-            touched = (
-                false()
-                if object_id is None
-                else or_(
-                    recovery_case.c.live_object_id == object_id,
-                    recovery_case.c.payment_intent_id == object_id,
-                    recovery_case.c.subscription_id == object_id,
-                    recovery_case.c.customer_id == object_id,
-                )
-            )
-            states = ("open", *_PAID) if kind.endswith(("succeeded", "paid")) else ("open",)
-            connection.execute(
-                recovery_case.update()
-                .where(touched, recovery_case.c.state.in_(states))
-                # The earliest mark stays, so that a case is not pushed back by its own events.
-                .values(
-                    look_after=func.coalesce(recovery_case.c.look_after, literal(now, UtcDateTime())),
-                    version=recovery_case.c.version + 1,
-                )
-            )
-            connection.execute(
-                attempt.update()
-                .where(
-                    attempt.c.case_id.in_(select(recovery_case.c.id).where(touched)),
-                    attempt.c.state.in_(POLLED),
-                    or_(attempt.c.next_poll_at.is_(None), attempt.c.next_poll_at > now),
-                )
-                .values(next_poll_at=now)
-            )
-            connection.execute(
-                webhook_event.update().where(webhook_event.c.event_id == event_id).values(processed_at=now)
-            )
+            # What another drain reads just now is its own.
+            .with_for_update(skip_locked=True)
+        )
+        events = connection.execute(unread).all()
+        # An event of nothing with a name touches nobody: compared with NULL it would touch every second case.
+        named = {row.object_id for row in events} - {None}
+        paid = {row.object_id for row in events if row.type.endswith(("succeeded", "paid"))} - {None}
+        touched, told_paid = _touched(connection, named), _touched(connection, paid)
+        _mark(connection, [name for name, state in touched.items() if state == "open"], ("open",), now)
+        _mark(connection, [name for name, state in told_paid.items() if state in _PAID], _PAID, now)
+        _hasten(connection, list(touched), now)
+        for ids in _batches([row.event_id for row in events]):
+            connection.execute(webhook_event.update().where(event.event_id.in_(ids)).values(processed_at=now))
     return len(events)
+
+
+def _batches(names: list[str]) -> Iterator[list[str]]:
+    return (names[start : start + _AT_ONCE] for start in range(0, len(names), _AT_ONCE))
+
+
+def _touched(connection: Connection, objects: Collection[str]) -> dict[str, str]:
+    """The states of the cases these objects belong to; each column by itself, since only so its index is used."""
+    case, found = recovery_case.c, dict[str, str]()
+    columns = (case.live_object_id, case.payment_intent_id, case.subscription_id, case.customer_id)
+    for names in _batches(sorted(objects)):
+        each = union(*(select(case.id, case.state).where(column.in_(names)) for column in columns))
+        found |= connection.execute(each).tuples().all()
+    return found
+
+
+def _mark(connection: Connection, ids: list[str], states: Sequence[str], now: datetime) -> None:
+    case = recovery_case.c
+    for some in _batches(sorted(ids)):
+        # Locked in one order, so that two drains at most wait for each other.
+        connection.execute(select(case.id).where(case.id.in_(some)).order_by(case.id).with_for_update()).all()
+        connection.execute(
+            recovery_case.update()
+            .where(case.id.in_(some), case.state.in_(states))
+            # The earliest mark stays, so that a case is not pushed back by its own events.
+            .values(
+                look_after=func.coalesce(case.look_after, literal(now, UtcDateTime())),
+                version=case.version + 1,
+            )
+        )
+
+
+def _hasten(connection: Connection, case_ids: list[str], now: datetime) -> None:
+    """Have the outcomes of these cases looked at now that are still open."""
+    for some in _batches(sorted(case_ids)):
+        connection.execute(
+            attempt.update()
+            .where(
+                attempt.c.case_id.in_(some),
+                attempt.c.state.in_(POLLED),
+                or_(attempt.c.next_poll_at.is_(None), attempt.c.next_poll_at > now),
+            )
+            .values(next_poll_at=now)
+        )
 
 
 def look_at_marked(
@@ -79,14 +107,13 @@ def look_at_marked(
     None is begun after `until` on the monotonic clock, so that slow answers keep no retry from its turn.
     Raises GatewayError when Stripe refuses the key. What else goes wrong with a case is noted on it.
     """
-    blocked = select(attempt.c.case_id).where(attempt.c.state.in_(BLOCKING))
     case = recovery_case.c
     with ledger.read() as connection:
         marked = connection.execute(
             select(recovery_case)
             .where(
                 case.look_after <= now,
-                or_(and_(case.state == "open", case.id.not_in(blocked)), case.state.in_(_PAID)),
+                or_(and_(case.state == "open", claims.not_blocked()), case.state.in_(_PAID)),
                 case.account_id == gateway.account_id,
                 case.livemode == gateway.livemode,
             )

@@ -14,7 +14,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, or_, select
+from sqlalchemy.exc import IntegrityError
 
+from tinko_pipelines.clock import Clock
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import attempts, caps, cases
@@ -24,9 +26,10 @@ from tinko_pipelines.ledger.mirror import note_seen
 from tinko_pipelines.ledger.schema import attempt, case_event, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry import poison
-from tinko_pipelines.retry.answers import Outcome, from_charge, interpret
-from tinko_pipelines.retry.preflight import View, look, preflight
-from tinko_pipelines.retry.settle import POLL_HOURS, REPOST_HOURS, load_case, settle
+from tinko_pipelines.retry.answers import Outcome, from_charge, interpret, is_paid
+from tinko_pipelines.retry.looks import FEWEST_LOOKS, REPOST_HOURS
+from tinko_pipelines.retry.preflight import LOOK_LASTS, View, look, preflight
+from tinko_pipelines.retry.settle import load_case, settle
 
 ACTOR = "janitor"
 ACTION_DEADLINE_HOURS = 72
@@ -63,7 +66,7 @@ def waiting(
     with ledger.read() as connection:
         crashed = attempt.c.state.in_(("prepared", "calling"))
         # One without a next look and looked at often enough is with a person; he may ask for another.
-        unplanned = attempt.c.next_poll_at.is_(None) & (attempt.c.poll_count <= len(POLL_HOURS))
+        unplanned = attempt.c.next_poll_at.is_(None) & (attempt.c.poll_count <= FEWEST_LOOKS)
         polled = attempt.c.state.in_(POLLED) & or_(unplanned, attempt.c.next_poll_at <= now)
         ours = attempt.c.account_id == account_id
         if livemode is not None:
@@ -79,7 +82,7 @@ def resolve(
     ledger: Ledger,
     gateway: Gateway,
     attempt_id: str,
-    now: datetime,
+    clock: Clock,
     owner: str,
     lease_seconds: float,
     boundary: Callable[[str], None],
@@ -89,11 +92,11 @@ def resolve(
     Raises GatewayError when Stripe refuses the key. Whatever else goes wrong with it is noted, and it waits.
     """
     try:
-        return _resolve(ledger, gateway, attempt_id, now, owner, lease_seconds, boundary)
+        return _resolve(ledger, gateway, attempt_id, clock, owner, lease_seconds, boundary)
     except Exception as error:
         if poison.is_everybodys(error):
             raise
-        poison.attempt_failed(ledger, attempt_id, error, now, ACTOR)
+        poison.attempt_failed(ledger, attempt_id, error, clock.now(), ACTOR)
         return "unknown"
 
 
@@ -101,11 +104,12 @@ def _resolve(
     ledger: Ledger,
     gateway: Gateway,
     attempt_id: str,
-    now: datetime,
+    clock: Clock,
     owner: str,
     lease_seconds: float,
     boundary: Callable[[str], None],
 ) -> str:
+    now = clock.now()
     with ledger.write() as connection:
         row = attempts.claim(ledger, connection, attempt_id, owner, lease_seconds)
         if row is None:
@@ -127,8 +131,13 @@ def _resolve(
     boundary("janitor_after_get")
     if outcome.answer == "no_trace" and _recent(row, now):
         outcome = Outcome("unknown", "no_trace_yet")
-        if _may_call_again(ledger, gateway, row, case, now, lease_seconds):
-            outcome = _call_again(gateway, row)
+        again = _cleared_again(ledger, gateway, row, case, clock, lease_seconds)
+        if again is not None:
+            boundary("janitor_before_call")
+            with ledger.read() as connection:
+                if attempts.held_up(ledger.database_now(connection), again, lease_seconds):
+                    return "skipped"  # Whoever looks at it next asks again whether it may be made.
+            row, outcome, now = again, _call_again(gateway, again), clock.now()
     settle(ledger, row, outcome, now, ACTOR, close_as=close_as, paid_twice=view.paid_twice)
     if outcome.answer == "key_refused":
         poison.key_refused(ledger, row["account_id"], now, outcome.detail)
@@ -169,35 +178,45 @@ def _past(connection: Connection, case: dict[str, Any], row: dict[str, Any]) -> 
     return Past(frozenset(taken), connection.execute(again).first() is not None)
 
 
-def _may_call_again(
+def _cleared_again(
     ledger: Ledger,
     gateway: Gateway,
     row: dict[str, Any],
     case: dict[str, Any],
-    now: datetime,
+    clock: Clock,
     lease_seconds: float,
-) -> bool:
-    """Whether all that had to hold for the first call holds now; if so, with the lease renewed for it."""
+) -> dict[str, Any] | None:
+    """The row as it is called with again, its lease renewed, if all that had to hold for the first call holds now."""
     if row["answer"] == "idempotency_error" or case["state"] != "open" or row["livemode"] != gateway.livemode:
-        return False
+        return None
     frozen_parameters(row)
+    looked_at = clock.now()
     clearance = preflight(gateway, case)
     if not clearance.go:
-        return False
-    with ledger.write() as connection:
-        present = load_case(ledger, connection, case["id"])
-        if attempts.held_up(ledger.database_now(connection), row, lease_seconds):
-            return False
-        if present["state"] != "open" or not charging_allowed(connection, row["account_id"], now):
-            return False
-        note_seen(ledger, connection, row["account_id"], clearance.charges)
-        if caps.reached(connection, row, now, besides=row["id"]) is not None:
-            return False
-        lease = ledger.database_now(connection) + timedelta(seconds=lease_seconds)
-        if not attempts.update(connection, row, lease_until=lease):
-            return False
-        cases.record(connection, present, now, ACTOR, CALLED_AGAIN, attempt_id=row["id"])
-        return True
+        return None
+    try:
+        with ledger.write() as connection:
+            present = load_case(ledger, connection, case["id"])
+            now = clock.now()
+            if now - looked_at > LOOK_LASTS or attempts.held_up(
+                ledger.database_now(connection), row, lease_seconds
+            ):
+                return None
+            if present["state"] != "open" or not charging_allowed(connection, row["account_id"], now):
+                return None
+            note_seen(ledger, connection, row["account_id"], clearance.charges)
+            if not _recent(row, now) or caps.reached(connection, row, now, besides=row["id"]) is not None:
+                return None
+            values = {
+                "lease_until": ledger.database_now(connection) + timedelta(seconds=lease_seconds),
+                "repeated_at": now,
+            }
+            if not attempts.update(connection, row, **values):
+                return None
+            cases.record(connection, present, now, ACTOR, CALLED_AGAIN, attempt_id=row["id"])
+            return row | values
+    except IntegrityError:
+        return None  # The database has seen a pause or a limit in between.
 
 
 def _call_again(gateway: Gateway, row: dict[str, Any]) -> Outcome:
@@ -222,7 +241,7 @@ def judge(
     charge = None if refused and not past.called_again else _own_charge(row, view, past)
     if charge is not None:
         outcome = from_charge(charge)
-        return outcome, close_as if outcome.state == "declined" else None
+        return outcome, close_as if outcome.state in ("declined", "abandoned") else None
     if refused:
         found = "refused" if close_as is None else view.standing
         return Outcome("abandoned", found, detail=row["detail"]), close_as
@@ -256,5 +275,5 @@ def _own_charge(row: dict[str, Any], view: View, past: Past) -> dict[str, Any] |
         and _is_since(charge, since, (charge.get("metadata") or {}).get("tinko_attempt"), row["id"])
         and (card is None or charge.get("payment_method") in (None, card))
     ]
-    paid = [charge for charge in ours if charge.get("status") == "succeeded"] if past.called_again else []
+    paid = [charge for charge in ours if is_paid(charge)] if past.called_again else []
     return next(iter(paid or ours), None)

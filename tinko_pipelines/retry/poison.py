@@ -14,18 +14,30 @@ from tinko_pipelines.errors import GatewayError, TinkoError
 from tinko_pipelines.ledger import anomalies, cases
 from tinko_pipelines.ledger.schema import UNRESOLVED, attempt
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.retry import breaker
-from tinko_pipelines.retry.settle import POLL_HOURS, load_case
+from tinko_pipelines.retry import breaker, looks, unreadable
+from tinko_pipelines.retry.settle import load_case
 
 WAIT = timedelta(hours=6)
 KIND = "case_failed"
 
 
+_OF_ONE_VALUE = ("22", "54")
+"""Classes of PostgreSQL's errors that one value brings about: it has the wrong form, or is larger than an index holds."""
+
+
 def is_everybodys(error: Exception) -> bool:
     """Whether the next case would fare no better."""
-    if isinstance(error, GatewayError | OperationalError | InterfaceError | PoolTimeoutError):
-        return True
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        if is_of_one_value(error):
+            return False
+    return isinstance(error, GatewayError | OperationalError | InterfaceError | PoolTimeoutError)
+
+
+def is_of_one_value(error: Exception) -> bool:
+    """Whether the database refuses a value that it cannot store, by PostgreSQL's code; SQLite has no such codes."""
+    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")[:2] in _OF_ONE_VALUE
 
 
 def key_refused(ledger: Ledger, account_id: str, at: datetime, detail: str | None) -> NoReturn:
@@ -46,6 +58,10 @@ def case_failed(ledger: Ledger, case_id: str, error: Exception, at: datetime, ac
                 state="abandoned", answer=KIND, settled_at=at, lease_until=None, fence=attempt.c.fence + 1
             )
         )
+        if case["state"] == "open" and unreadable.streak(connection, case).for_a_person:
+            reason = f"it goes wrong each time: {_said(error)}"
+            cases.close(connection, case, "needs_human", reason, at, actor, look_after=None)
+            return
         later = {"due_at": min(at + WAIT, max(case["plan_ends_at"], at))} if case["state"] == "open" else {}
         cases.change(connection, case, at, look_after=None, **later)
 
@@ -56,13 +72,14 @@ def attempt_failed(ledger: Ledger, attempt_id: str, error: Exception, at: dateti
         found = connection.execute(select(attempt).where(attempt.c.id == attempt_id)).mappings().one()
         case = load_case(ledger, connection, found["case_id"])
         _note(connection, case, error, at, actor, attempt_id)
-        polls = found["poll_count"] + 1
+        polls = found["poll_count"]
+        over = looks.given_up(found["called_at"] or at, found["state"], polls, at)
         connection.execute(
             attempt.update()
             .where(attempt.c.id == attempt_id, attempt.c.state.in_(UNRESOLVED))
             .values(
-                next_poll_at=at + WAIT if polls <= len(POLL_HOURS) else None,
-                poll_count=polls,
+                next_poll_at=None if over else at + WAIT,
+                poll_count=polls + 1,
                 fence=attempt.c.fence + 1,
             )
         )

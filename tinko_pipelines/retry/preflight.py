@@ -5,11 +5,14 @@ A call that is made costs at most three reads, so that with its tag it needs fiv
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.gateway.records import Answer
+from tinko_pipelines.retry.answers import is_paid, is_reserved
 from tinko_pipelines.retry.gate import refused_method
+from tinko_pipelines.retry.unreadable import ASKED_TOO_OFTEN, UNREAD
 
 _GONE_SUBSCRIPTION = ("canceled", "incomplete_expired")
 _SUBSCRIPTION = "parent.subscription_details.subscription"
@@ -21,6 +24,9 @@ _MOST_INTENTS = 5
 _PAGE = 100
 _SLOW_HOURS = 6.0
 """What Stripe does by itself, or a bank takes days for, is not asked for every few minutes."""
+
+LOOK_LASTS = timedelta(seconds=60)
+"""What was seen of a debt at Stripe is good for a call no longer than this: its customer may pay meanwhile."""
 
 Object = dict[str, Any]
 
@@ -40,6 +46,7 @@ class View:
     customer: Object | None = None
     subscription: Object | None = None
     intents: tuple[str, ...] = ()
+    asked_too_often: bool = False
 
     @property
     def customer_id(self) -> str | None:
@@ -55,8 +62,7 @@ class View:
     def paid_twice(self) -> tuple[Object, ...]:
         """The charges that have together brought more than the debt, oldest first; none where all is well."""
         total = self.body.get("amount_due", self.body.get("amount"))
-        good = [charge for charge in self.charges if charge.get("status") == "succeeded"]
-        kept = [charge for charge in good if _left(charge) > 0]
+        kept = [charge for charge in self.charges if is_paid(charge) and _left(charge) > 0]
         if total is None or len(kept) < 2 or sum(_left(charge) for charge in kept) <= int(total):
             return ()
         return tuple(kept)
@@ -64,6 +70,10 @@ class View:
 
 def _left(charge: Object) -> int:
     return int(charge.get("amount") or 0) - int(charge.get("amount_refunded") or 0)
+
+
+def _under_way(charge: Object) -> bool:
+    return charge.get("status") == "pending" or (is_reserved(charge) and not charge.get("refunded"))
 
 
 def look(gateway: Gateway, case: Object) -> View:
@@ -132,7 +142,7 @@ def _unread(answer: Answer) -> View:
     if answer.http_status in (401, 403):
         return View("key_refused", answer.message or "Stripe refuses the key")
     why = answer.transport_error or answer.message or f"HTTP {answer.http_status}"
-    return View("unread", why)
+    return View("unread", why, asked_too_often=answer.http_status == 429)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +150,7 @@ class Clearance:
     """Whether the call may go ahead; if not, which state the case takes (None: it stays open) and why.
 
     `answer` is what the attempt is given up with: `refused` leaves its turn to the plan's next one, `preflight`
-    has it looked at again after `wait_hours`. `charges` are the newest ones of the customer and those of the debt,
+    has it looked at again after `wait_hours`, `unread` ever later. `charges` are the newest ones of the customer and those of the debt,
     for the caps; `paid_twice` are those of a debt whose money has come more than once.
     """
 
@@ -151,6 +161,11 @@ class Clearance:
     charges: tuple[Object, ...] = ()
     paid_twice: tuple[Object, ...] = ()
     wait_hours: float = 0.25
+
+    @property
+    def for_now(self) -> bool:
+        """Whether it may well be otherwise at the next look."""
+        return self.close_as is None and self.answer in ("preflight", UNREAD, ASKED_TOO_OFTEN)
 
     @property
     def key_refused(self) -> bool:
@@ -193,9 +208,9 @@ def preflight(gateway: Gateway, case: Object) -> Clearance:
 
 
 def _not_read(view: View) -> Clearance:
-    return Clearance(
-        False, None, view.reason, "key_refused" if view.standing == "key_refused" else "preflight"
-    )
+    if view.standing == "key_refused":
+        return Clearance(False, None, view.reason, "key_refused")
+    return Clearance(False, None, view.reason, ASKED_TOO_OFTEN if view.asked_too_often else UNREAD)
 
 
 def _changed(case: Object, view: View) -> Clearance | None:
@@ -242,11 +257,11 @@ def _settled_by_charge(case: Object, view: View) -> Clearance | None:
             return Clearance(False, "cancelled", f"charge {charge.get('id')} is disputed")
         if charge.get("refunded") or charge.get("amount_refunded"):
             return Clearance(False, "cancelled", f"charge {charge.get('id')} was refunded")
-        if charge.get("status") == "succeeded" and case["debt_kind"] != "invoice":
+        if is_paid(charge) and case["debt_kind"] != "invoice":
             # An invoice may be paid in parts; an intent that is open has no such charge.
             reason = f"charge {charge.get('id')} has succeeded, yet {view.reason}"
             return Clearance(False, "needs_human", reason, paid_twice=view.paid_twice)
-        if charge.get("status") == "pending":
+        if _under_way(charge):
             return Clearance(False, None, f"charge {charge.get('id')} is under way", wait_hours=_SLOW_HOURS)
     return None
 
@@ -269,9 +284,9 @@ def _paid_otherwise(case: Object, view: View, charges: tuple[Object, ...], more:
             or (order and theirs and theirs != order)
         ):
             continue
-        if charge.get("status") == "succeeded":
+        if is_paid(charge):
             return Clearance(False, "needs_human", f"the customer paid as much by charge {charge.get('id')}")
-        if charge.get("status") == "pending":
+        if _under_way(charge):
             reason = f"charge {charge.get('id')} of as much is under way"
             return Clearance(False, None, reason, wait_hours=_SLOW_HOURS)
     if more and all(int(charge.get("created") or 0) >= failed_at for charge in charges):

@@ -11,16 +11,9 @@ from sqlalchemy import Connection, select
 from tinko_pipelines.ledger import anomalies, attempts, cases
 from tinko_pipelines.ledger.schema import attempt, network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
-from tinko_pipelines.retry.answers import Outcome
+from tinko_pipelines.retry import looks, unreadable
+from tinko_pipelines.retry.answers import UNCAPTURED, Outcome
 
-POLL_HOURS = (0.0, 1 / 60, 1 / 12, 1.0, 6.0, 24.0, 24.0, 24.0, 24.0, 24.0)
-"""After the n-th look that found nothing final the next one waits so long; after the last a person takes over."""
-GIVE_UP_HOURS = 96.0
-"""Nobody is troubled before so long after the call, however often webhooks had Stripe asked meanwhile."""
-SLOW_FROM = POLL_HOURS.index(1.0)
-"""Where looking begins for what a bank or the customer has to do."""
-REPOST_HOURS = 20
-"""Stripe may forget a key after 24 h: so long after the call it is not repeated, and what left no trace never ran."""
 _LOOKED = ("unread", "key_refused", "no_trace_yet")
 """Answers of a look only: what the call itself was answered with stays known."""
 
@@ -39,6 +32,24 @@ def settle(
 
     With `paid_twice`, the charges of a debt whose money has come more than once, the case goes to a person.
     """
+    with ledger.write() as connection:
+        return settle_within(
+            ledger, connection, row, outcome, at, actor, close_as=close_as, paid_twice=paid_twice
+        )
+
+
+def settle_within(
+    ledger: Ledger,
+    connection: Connection,
+    row: dict[str, Any],
+    outcome: Outcome,
+    at: datetime,
+    actor: str,
+    *,
+    close_as: str | None = None,
+    paid_twice: Sequence[Mapping[str, Any]] = (),
+) -> bool:
+    """The same as a part of the caller's transaction."""
     outcome = _storable(outcome)
     looked = outcome.answer in _LOOKED and row.get("answer") is not None
     values = {
@@ -57,30 +68,27 @@ def settle(
         and outcome.forbids_card(row["card_brand"], at.date()),
         "lease_until": None,
     }
-    with ledger.write() as connection:
-        case = load_case(ledger, connection, row["case_id"])
-        if outcome.state in ("unknown", "processing", "requires_action"):
-            return _keep_open(connection, case, row, outcome, values, at, actor)
-        if not attempts.update(
-            connection, row, state=outcome.state, settled_at=at, next_poll_at=None, **values
-        ):
-            _late_success(connection, case, row, outcome, at)
-            return False
-        if outcome.executed and outcome.state in ("succeeded", "declined"):
-            _mirror(ledger, connection, row, outcome, at)
-        cases.record(
-            connection,
-            case,
-            at,
-            actor,
-            f"attempt_{outcome.state}",
-            attempt_id=row["id"],
-            detail=outcome.decline_code or outcome.answer,
-        )
-        if paid_twice:
-            close_as = "needs_human"
-            outcome = replace(outcome, detail=anomalies.paid_twice(connection, case, paid_twice, at))
-        _advance_case(connection, case, row, outcome, at, actor, close_as, twice=bool(paid_twice))
+    case = load_case(ledger, connection, row["case_id"])
+    if outcome.state in ("unknown", "processing", "requires_action"):
+        return _keep_open(connection, case, row, outcome, values, at, actor)
+    if not attempts.update(connection, row, state=outcome.state, settled_at=at, next_poll_at=None, **values):
+        _late_success(connection, case, row, outcome, at)
+        return False
+    if outcome.executed and outcome.state in ("succeeded", "declined"):
+        _mirror(ledger, connection, row, outcome, at)
+    cases.record(
+        connection,
+        case,
+        at,
+        actor,
+        f"attempt_{outcome.state}",
+        attempt_id=row["id"],
+        detail=outcome.decline_code or outcome.answer,
+    )
+    if paid_twice:
+        close_as = "needs_human"
+        outcome = replace(outcome, detail=anomalies.paid_twice(connection, case, paid_twice, at))
+    _advance_case(connection, case, row, outcome, at, actor, close_as, twice=bool(paid_twice))
     return True
 
 
@@ -115,7 +123,8 @@ def _keep_open(
     state = outcome.state
     if row["state"] in ("processing", "requires_action"):
         state = row["state"]
-    next_poll_at = _next_look(row, state, polls, outcome, at)
+    called_at = row["called_at"] or at
+    next_poll_at = looks.next_look(called_at, state, polls, at, outcome.wait_hours)
     if not attempts.update(
         connection, row, state=state, next_poll_at=next_poll_at, poll_count=polls + 1, **values
     ):
@@ -125,6 +134,10 @@ def _keep_open(
             connection, case, at, actor, f"attempt_{state}", attempt_id=row["id"], detail=outcome.answer
         )
     reason = None if next_poll_at else f"the outcome stays {state}: nobody looks at it again by itself"
+    if outcome.answer == UNCAPTURED:
+        reason = f"charge {values['charge_id']} is not captured: capture it at Stripe, or cancel the intent"
+    if looks.persons_business(called_at, state, at):
+        reason = f"the outcome is unknown a day after the call: {outcome.detail or outcome.answer}"
     if values["answer"] == "idempotency_error":
         reason = "Stripe knows this attempt's key with other parameters"
         anomalies.note(
@@ -140,20 +153,6 @@ def _keep_open(
     if reason and case["state"] == "open":
         cases.close(connection, case, "needs_human", reason, at, actor, attempt_id=row["id"])
     return True
-
-
-def _next_look(
-    row: dict[str, Any], state: str, polls: int, outcome: Outcome, at: datetime
-) -> datetime | None:
-    """When Stripe is asked again; None when it has been asked often enough."""
-    if polls >= len(POLL_HOURS):
-        if at - (row["called_at"] or at) >= timedelta(hours=GIVE_UP_HOURS):
-            return None
-        polls = len(POLL_HOURS) - 1
-    wait_hours = POLL_HOURS[polls if state == "unknown" else max(polls, SLOW_FROM)]
-    next_at = at + timedelta(hours=max(wait_hours, outcome.wait_hours))
-    edge = (row["called_at"] or at) + timedelta(hours=REPOST_HOURS)
-    return edge if state == "unknown" and at < edge < next_at else next_at
 
 
 def _late_success(
@@ -206,7 +205,7 @@ def _mirror(
         "customer_id": row["customer_id"],
         "amount_minor": row["amount_minor"],
         "currency": row["currency"],
-        "at": row["called_at"] or at,
+        "at": row.get("repeated_at") or row["called_at"] or at,
         "declined": outcome.state == "declined",
         "ours": True,
     }
@@ -252,6 +251,14 @@ def _advance_case(
         elif outcome.executed:
             cases.change(connection, case, at, executed_attempts=executed)
         return
+    if outcome.answer == unreadable.UNREAD:
+        vain = unreadable.streak(connection, case)
+        unreadable.tell(connection, case, vain, outcome.detail, at)
+        if vain.for_a_person:
+            reason = f"it cannot be read at Stripe, {vain.looks} times in a row: {outcome.detail}"
+            cases.close(connection, case, "needs_human", reason, at, actor, attempt_id=row["id"])
+            return
+        outcome = replace(outcome, wait_hours=vain.wait_hours)
     forbidden = outcome.never_again(case["card_brand"], at.date())
     most = min(case["max_attempts"], executed) if forbidden else case["max_attempts"]
     values = {"executed_attempts": executed, "max_attempts": most}

@@ -1,0 +1,51 @@
+"""When Stripe is asked again about an outcome that is open, and when a person is told. Pure: reads and stores nothing.
+
+All by the time since the call, so that looks that webhooks ask for use up none.
+"""
+
+from datetime import datetime, timedelta
+
+REPOST_HOURS = 20
+"""Stripe may forget a key after 24 h: so long after the call it is not repeated, and what left no trace never ran."""
+PERSON_HOURS = 23.75
+"""An outcome that is unknown for so long goes to a person while it is still looked for: within a day of the call,
+even where the look begins as late as the net of schedules allows."""
+GIVE_UP_HOURS = {"unknown": PERSON_HOURS + 5 * 24, "processing": 120, "requires_action": 120}
+"""So long after the call nobody looks any more by himself."""
+FEWEST_LOOKS = 5
+"""However late it is, so many looks are made first: there may have been nobody to look."""
+_SOONEST, _BY_OTHERS = timedelta(minutes=1), timedelta(hours=1)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_RARELY = timedelta(hours=6)
+
+
+def next_look(
+    called_at: datetime, state: str, looks: int, at: datetime, wait_hours: float = 0.0
+) -> datetime | None:
+    """The look after the one at `at`, when it has been open twice as long; None when there were enough.
+
+    What a bank or the customer has to decide is looked for from an hour to a day later. What is unknown is looked
+    for within six hours, after the key's last hour within one, and once a person has it every day.
+    """
+    if given_up(called_at, state, looks, at):
+        return None
+    age = at - called_at
+    if state != "unknown":
+        wait = min(max(age, _BY_OTHERS), _DAY)
+    elif age >= timedelta(hours=PERSON_HOURS):
+        wait = _DAY
+    else:
+        wait = min(max(age, _SOONEST), _RARELY if age < timedelta(hours=REPOST_HOURS) else _HOUR)
+    planned = at + max(wait, timedelta(hours=wait_hours))
+    edges = (called_at + timedelta(hours=hours) for hours in (REPOST_HOURS, PERSON_HOURS))
+    return min([planned, *(edge for edge in edges if edge > at)]) if state == "unknown" else planned
+
+
+def given_up(called_at: datetime, state: str, looks: int, at: datetime) -> bool:
+    """Whether nobody looks any more by himself."""
+    return looks >= FEWEST_LOOKS and at - called_at >= timedelta(hours=GIVE_UP_HOURS.get(state, 0))
+
+
+def persons_business(called_at: datetime, state: str, at: datetime) -> bool:
+    """Whether the outcome has been unknown for too long to be left to looking alone."""
+    return state == "unknown" and at - called_at >= timedelta(hours=PERSON_HOURS)

@@ -305,4 +305,5 @@ class App(Parts):
             self.clock.now(),
             enrol_max_age_days=self.settings.enrol_max_age_days,
             report=self.settings.snapshot_path,
+            state=self.settings.state,
         )

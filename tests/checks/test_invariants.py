@@ -165,7 +165,7 @@ BREACHES: dict[str, Rows] = {
     "history_tells_the_present": {"case_event": [OPENED | {"to_state": "exhausted"}]},
     "mail_is_sent_once_and_only_where_wanted": {"message": [mail("m1"), mail("m2")]},
     "mail_is_not_left_lying": {"message": [mail("m1", state="scheduled")]},
-    "no_secret_in_the_ledger": {"attempt": [attempt(1, detail="write to somebody@example.com")]},
+    "no_secret_is_written_down": {"attempt": [attempt(1, detail="write to somebody@example.com")]},
     "reported_money_is_the_money": {"reported_attempt": [reported()]},
 }
 UNREAD = [
@@ -203,9 +203,9 @@ FURTHER: list[tuple[str, Rows]] = [
         "history_tells_the_present",
         {"case_event": [OPENED | {"to_state": "planned"}, OPENED | {"id": 2, "from_state": "detected"}]},
     ),
-    ("no_secret_in_the_ledger", {"attempt": [attempt(1, detail="sk_" + "live_" + "0123456789ab")]}),
-    ("no_secret_in_the_ledger", {"case_event": [OPENED | {"detail": "whsec_0123456789"}]}),
-    ("no_secret_in_the_ledger", {"recovery_case": [
+    ("no_secret_is_written_down", {"attempt": [attempt(1, detail="sk_" + "live_" + "0123456789ab")]}),
+    ("no_secret_is_written_down", {"case_event": [OPENED | {"detail": "whsec_0123456789"}]}),
+    ("no_secret_is_written_down", {"recovery_case": [
         clean()["recovery_case"][0] | {"state_reason": "card 4242424242424242 refused"}]}),
     ("reported_money_is_the_money", {"attempt": PAID_IN_TIME}),
     ("reported_money_is_the_money", {"attempt": PAID_IN_TIME, "reported_attempt": [reported(amount_minor=99)]}),

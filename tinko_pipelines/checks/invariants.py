@@ -238,9 +238,10 @@ INVARIANTS: tuple[Invariant, ...] = (
     ),
     Invariant(
         23,
-        "no_secret_in_the_ledger",
-        "No key, webhook secret, e-mail address or card number stands in any text of the ledger",
-        "SELECT table_name, column_name, left(text, 6) || '…' AS begins FROM suspicious_text",
+        "no_secret_is_written_down",
+        "No key, password, card number or address of a customer stands in any text of ledger, logs or outbox",
+        """SELECT table_name AS place, column_name AS what, left(text, 6) || '…' AS begins FROM suspicious_text
+        UNION ALL SELECT place, what, begins FROM suspicious_file""",
     ),
     Invariant(
         25,

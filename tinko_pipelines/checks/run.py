@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinko_pipelines.checks.invariants import INVARIANTS, Invariant
+from tinko_pipelines.checks.written import secrets_below
 from tinko_pipelines.errors import StoreError
 
 if TYPE_CHECKING:
@@ -107,8 +108,11 @@ def run_invariants(
     *,
     enrol_max_age_days: int = 30,
     report: Path | None = None,
+    state: Path | None = None,
 ) -> list[InvariantResult]:
     """Every invariant over `{export_dir}/<table>.parquet`, the lake and the published `report` as of `now`.
+
+    Logs and mails below `state` are looked through for secrets.
 
     `now` is timezone-aware. Failures older than `enrol_max_age_days` are not taken up and so need no case.
     """
@@ -118,6 +122,7 @@ def run_invariants(
         with duckdb.connect(":memory:") as connection:
             _load(connection, export_dir, lake_root)
             _load_report(connection, report)
+            _load_files(connection, state)
             moment = now.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
             connection.execute(f"SET VARIABLE now_at = TIMESTAMPTZ '{moment}'")
             connection.execute(f"SET VARIABLE max_age_days = {int(enrol_max_age_days)}")
@@ -160,6 +165,13 @@ def _load_report(connection: duckdb.DuckDBPyConnection, report: Path | None) -> 
         names = ", ".join(column.split()[0] for column in columns.split(","))
         connection.execute(f"INSERT INTO {table} SELECT {names} FROM report.{mart}")
     connection.execute("DETACH report")
+
+
+def _load_files(connection: duckdb.DuckDBPyConnection, state: Path | None) -> None:
+    connection.execute("CREATE TABLE suspicious_file (place VARCHAR, what VARCHAR, begins VARCHAR)")
+    for found in secrets_below(state) if state is not None else []:
+        row = [found.path, found.kind, found.begins]
+        connection.execute("INSERT INTO suspicious_file VALUES (?, ?, ?)", row)
 
 
 def _suspicious_text(connection: duckdb.DuckDBPyConnection) -> str:

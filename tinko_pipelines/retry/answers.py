@@ -63,7 +63,7 @@ class Outcome:
 
     def forbids_card(self, card_brand: str | None, on: date) -> bool:
         """Whether a rule forbids to try this card again for whatever debt."""
-        return forbids_card(self.decline(card_brand), on)
+        return self.never_again(card_brand, on) and forbids_card(self.decline(card_brand), on)
 
 
 def _text(value: Any) -> str | None:

@@ -50,6 +50,22 @@ def test_looks_that_begin_late_are_soon_enough_all_the_same(minutes: int) -> Non
     assert len(before) < 20
 
 
+def test_a_first_look_that_comes_late_is_soon_followed_by_others() -> None:
+    """A process that fell asleep within its call leaves an outcome that is unknown for long already."""
+    at, waits = NOW + timedelta(minutes=10), []
+    for number in range(4):
+        planned = looks.next_look(NOW, "unknown", number, at)
+        assert planned is not None
+        waits.append((planned - at) / timedelta(minutes=1))
+        at = planned
+    assert waits == [1, 2, 4, 8]
+
+
+def test_looks_that_webhooks_asked_for_put_the_next_one_off_by_no_more_than_its_age() -> None:
+    at = NOW + timedelta(minutes=3)
+    assert looks.next_look(NOW, "unknown", 30, at) == NOW + timedelta(minutes=6)
+
+
 @pytest.mark.parametrize("state", ["processing", "requires_action"])
 def test_what_others_decide_is_looked_at_from_hour_to_day(state: str) -> None:
     ages = all_looks(state)

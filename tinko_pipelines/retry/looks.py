@@ -25,25 +25,26 @@ def next_look(
     """The look after the one at `at`, by when it has at most been open twice as long; None when there were enough.
 
     What a bank or the customer has to decide is looked for from an hour to a day later. What is unknown is looked
-    for within six hours, after the key's last hour within one, and once a person has it every day.
+    for at once and within six hours, after the key's last hour within one, and once a person has it every day.
     """
     if given_up(called_at, state, looks, at):
         return None
     age = at - called_at
-    soonest, latest = _bounds(state, age)
+    soonest, latest = _bounds(state, age, looks)
     # By the looks too, so that a first one that comes late is soon followed by others.
-    wait = min(max(min(age, soonest * 2 ** min(looks, _MOST_DOUBLINGS)), soonest), latest)
+    doublings = min(max(looks - 1, 0), _MOST_DOUBLINGS)
+    wait: timedelta = min(max(min(age, soonest * 2**doublings), soonest), latest)
     planned = at + max(wait, timedelta(hours=wait_hours))
     edges = (called_at + timedelta(hours=hours) for hours in (REPOST_HOURS, PERSON_HOURS))
     return min([planned, *(edge for edge in edges if edge > at)]) if state == "unknown" else planned
 
 
-def _bounds(state: str, age: timedelta) -> tuple[timedelta, timedelta]:
+def _bounds(state: str, age: timedelta, looks: int) -> tuple[timedelta, timedelta]:
     """The shortest and the longest wait."""
     if state != "unknown":
         return _HOUR, _DAY
     if age < timedelta(hours=REPOST_HOURS):
-        return _MINUTE, _RARELY
+        return _MINUTE if looks else timedelta(), _RARELY
     return (_HOUR, _HOUR) if age < timedelta(hours=PERSON_HOURS) else (_DAY, _DAY)
 
 

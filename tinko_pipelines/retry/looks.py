@@ -16,13 +16,13 @@ FEWEST_LOOKS = 5
 """However late it is, so many looks are made first: there may have been nobody to look."""
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 _RARELY = timedelta(hours=6)
-_MOST_DOUBLINGS = 10
+_MOST_STEPS = 20
 
 
 def next_look(
     called_at: datetime, state: str, looks: int, at: datetime, wait_hours: float = 0.0
 ) -> datetime | None:
-    """The look after the one at `at`, by when it has at most been open twice as long; None when there were enough.
+    """The look after the one at `at`, by when it has been open half as long again at most; None when there were enough.
 
     What a bank or the customer has to decide is looked for from an hour to a day later. What is unknown is looked
     for at once and within six hours, after the key's last hour within one, and once a person has it every day.
@@ -32,8 +32,8 @@ def next_look(
     age = at - called_at
     soonest, latest = _bounds(state, age, looks)
     # By the looks too, so that a first one that comes late is soon followed by others.
-    doublings = min(max(looks - 1, 0), _MOST_DOUBLINGS)
-    wait: timedelta = min(max(min(age, soonest * 2**doublings), soonest), latest)
+    by_looks = soonest * 1.5 ** min(max(looks - 1, 0), _MOST_STEPS)
+    wait: timedelta = min(max(min(age / 2, by_looks), soonest), latest)
     planned = at + max(wait, timedelta(hours=wait_hours))
     edges = (called_at + timedelta(hours=hours) for hours in (REPOST_HOURS, PERSON_HOURS))
     return min([planned, *(edge for edge in edges if edge > at)]) if state == "unknown" else planned

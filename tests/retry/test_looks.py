@@ -25,7 +25,8 @@ def all_looks(state: str, late: timedelta = timedelta()) -> list[float]:
 
 def test_what_is_unknown_is_looked_at_soon_and_a_person_has_it_within_a_day() -> None:
     ages = all_looks("unknown")
-    assert [round(age * 60) for age in ages[:6]] == [0, 1, 2, 4, 8, 16]
+    assert [round(age * 60, 2) for age in ages[:7]] == [0, 0, 1, 2, 3, 4.5, 6.75]
+    assert sum(age <= 0.25 for age in ages) == 8
     assert all(later - age <= 6 for age, later in pairwise(ages) if age < 20)
     assert [age for age in ages if age >= 20] == [
         20,
@@ -47,7 +48,23 @@ def test_looks_that_begin_late_are_soon_enough_all_the_same(minutes: int) -> Non
     assert first <= 24
     before = [age for age in ages if age < 20]
     assert len([age for age in ages if age > first]) <= 5
-    assert len(before) < 20
+    assert len(before) < 25
+
+
+def test_a_first_look_that_comes_late_is_soon_followed_by_others() -> None:
+    """A process that fell asleep within its call leaves an outcome that is unknown for long already."""
+    at, waits = NOW + timedelta(minutes=10), []
+    for number in range(4):
+        planned = looks.next_look(NOW, "unknown", number, at)
+        assert planned is not None
+        waits.append((planned - at) / timedelta(minutes=1))
+        at = planned
+    assert waits == [0, 1, 1.5, 2.25]
+
+
+def test_looks_that_webhooks_asked_for_put_the_next_one_off_by_no_more_than_its_age() -> None:
+    at = NOW + timedelta(minutes=3)
+    assert looks.next_look(NOW, "unknown", 30, at) == NOW + timedelta(minutes=4.5)
 
 
 @pytest.mark.parametrize("state", ["processing", "requires_action"])

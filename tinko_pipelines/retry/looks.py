@@ -14,31 +14,38 @@ GIVE_UP_HOURS = {"unknown": PERSON_HOURS + 5 * 24, "processing": 120, "requires_
 """So long after the call nobody looks any more by himself."""
 FEWEST_LOOKS = 5
 """However late it is, so many looks are made first: there may have been nobody to look."""
-_SOONEST, _BY_OTHERS = timedelta(minutes=1), timedelta(hours=1)
-_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 _RARELY = timedelta(hours=6)
+_MOST_STEPS = 20
 
 
 def next_look(
     called_at: datetime, state: str, looks: int, at: datetime, wait_hours: float = 0.0
 ) -> datetime | None:
-    """The look after the one at `at`, when it has been open twice as long; None when there were enough.
+    """The look after the one at `at`, by when it has been open half as long again at most; None when there were enough.
 
     What a bank or the customer has to decide is looked for from an hour to a day later. What is unknown is looked
-    for within six hours, after the key's last hour within one, and once a person has it every day.
+    for at once and within six hours, after the key's last hour within one, and once a person has it every day.
     """
     if given_up(called_at, state, looks, at):
         return None
     age = at - called_at
-    if state != "unknown":
-        wait = min(max(age, _BY_OTHERS), _DAY)
-    elif age >= timedelta(hours=PERSON_HOURS):
-        wait = _DAY
-    else:
-        wait = min(max(age, _SOONEST), _RARELY if age < timedelta(hours=REPOST_HOURS) else _HOUR)
+    soonest, latest = _bounds(state, age, looks)
+    # By the looks too, so that a first one that comes late is soon followed by others.
+    by_looks = soonest * 1.5 ** min(max(looks - 1, 0), _MOST_STEPS)
+    wait: timedelta = min(max(min(age / 2, by_looks), soonest), latest)
     planned = at + max(wait, timedelta(hours=wait_hours))
     edges = (called_at + timedelta(hours=hours) for hours in (REPOST_HOURS, PERSON_HOURS))
     return min([planned, *(edge for edge in edges if edge > at)]) if state == "unknown" else planned
+
+
+def _bounds(state: str, age: timedelta, looks: int) -> tuple[timedelta, timedelta]:
+    """The shortest and the longest wait."""
+    if state != "unknown":
+        return _HOUR, _DAY
+    if age < timedelta(hours=REPOST_HOURS):
+        return _MINUTE if looks else timedelta(), _RARELY
+    return (_HOUR, _HOUR) if age < timedelta(hours=PERSON_HOURS) else (_DAY, _DAY)
 
 
 def given_up(called_at: datetime, state: str, looks: int, at: datetime) -> bool:

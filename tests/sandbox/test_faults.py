@@ -1,5 +1,6 @@
 """Trouble on demand does what it says, and says truly whether anything was done."""
 
+import socket
 import time
 
 import httpx
@@ -8,6 +9,7 @@ import stripe
 
 from tests.sandbox.conftest import sdk
 from tinko_pipelines.errors import GatewayError
+from tinko_pipelines.sandbox.http.journal import CALLER
 from tinko_pipelines.settings import SANDBOX_KEY
 
 CONFIRM = {"method": "POST", "path": "/v1/payment_intents/*/confirm"}
@@ -137,3 +139,19 @@ def test_a_share_is_decided_by_the_key(api, control, made):
 def test_unknown_trouble_is_refused(control, fault):
     with pytest.raises(GatewayError, match="refuses faults"):
         control.faults([fault])
+
+
+def test_half_a_request_does_nothing(sandbox, control):
+    made = control.fixture("failed_intent", code=None, email="half@example.com")
+    before = len(control.charges_of(made["payment_intent"]))
+    host, port = sandbox.base.removeprefix("http://").split(":")
+    head = (
+        f"POST /v1/payment_intents/{made['payment_intent']}/confirm HTTP/1.1\r\nHost: {host}\r\n"
+        f"Authorization: Bearer {SANDBOX_KEY}\r\nContent-Length: 100\r\n\r\n"
+    )
+    begun = len(control.journal())
+    with socket.create_connection((host, int(port))) as line:
+        line.sendall(head.replace("Host:", f"{CALLER}: half\r\nHost:").encode())
+    control.fixture("failed_intent", email="after-half@example.com")
+    assert [one for one in control.journal()[begun:] if one["caller"] == "half"] == []
+    assert len(control.charges_of(made["payment_intent"])) == before

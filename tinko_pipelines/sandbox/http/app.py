@@ -48,7 +48,10 @@ class App:
         """Answer one request, or break its connection."""
         if scope["type"] != "http":
             raise RuntimeError(f"the sandbox speaks HTTP only, not {scope['type']}")
-        request = await _read(scope, receive)
+        try:
+            request = await _read(scope, receive)
+        except ConnectionResetError:
+            return
         reply: Reply | None
         try:
             if request is None:
@@ -139,11 +142,13 @@ class App:
 
 
 async def _read(scope: Message, receive: Receive) -> Request | None:
-    """The whole request; None when it is too large."""
+    """The whole request; None when it is too large. Raises ConnectionResetError when its sender ends in its middle."""
     chunks: list[bytes] = []
     size, more = 0, scope["method"] != "GET"
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("half a request asks for nothing")
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         more = bool(message.get("more_body", False))

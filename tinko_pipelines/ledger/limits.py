@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table, select, text
@@ -85,6 +86,7 @@ Key = tuple[Any, ...]
 Rows = dict[Key, dict[str, Any]]
 
 
+@cache
 def _rules(limits: Limits) -> Rows:
     own = [
         CapRule("tinko_card_30d", "any", "fingerprint", limits.card_attempts_30d, _MONTH, SINCE),

@@ -166,21 +166,12 @@ def strange(ledger: Ledger, mark: Path) -> str | None:
 
 def remember(ledger: Ledger, mark: Path, account_id: str) -> None:
     """Note which ledger this is and how far it has come."""
-    with ledger.write() as connection:
-        connection.execute(
-            insert_ignoring(ledger.dialect, ledger_meta).values(key=_IDENTITY, value=str(uuid.uuid4()))
-        )
-    with ledger.read() as connection:
-        last_event = connection.execute(
-            select(case_event.c.id).order_by(case_event.c.id.desc()).limit(1)
-        ).scalar()
-        newest = select(attempt.c.id).where(
-            attempt.c.account_id == account_id, attempt.c.called_at.is_not(None)
-        )
-        last_called = connection.execute(
-            newest.order_by(attempt.c.called_at.desc(), attempt.c.id).limit(1)
-        ).scalar()
-        present = _present(connection, last_event, last_called)
+    present = _latest(ledger, account_id)
+    if present["ledger"] is None:
+        with ledger.write() as connection:
+            named = insert_ignoring(ledger.dialect, ledger_meta)
+            connection.execute(named.values(key=_IDENTITY, value=str(uuid.uuid4())))
+        present = _latest(ledger, account_id)
     partial = mark.with_suffix(f".{os.getpid()}.partial")
     try:
         mark.parent.mkdir(parents=True, exist_ok=True)
@@ -190,6 +181,16 @@ def remember(ledger: Ledger, mark: Path, account_id: str) -> None:
         raise StoreError(
             f"{mark} cannot be written: {error.strerror or error}; make room or check its rights"
         ) from error
+
+
+def _latest(ledger: Ledger, account_id: str) -> dict[str, Any]:
+    newest = select(attempt.c.id).where(attempt.c.account_id == account_id, attempt.c.called_at.is_not(None))
+    newest = newest.order_by(attempt.c.called_at.desc(), attempt.c.id).limit(1)
+    with ledger.read() as connection:
+        last_event = connection.execute(
+            select(case_event.c.id).order_by(case_event.c.id.desc()).limit(1)
+        ).scalar()
+        return _present(connection, last_event, connection.execute(newest).scalar())
 
 
 def _present(connection: Connection, event_id: int | None, attempt_id: str | None) -> dict[str, Any]:

@@ -38,4 +38,4 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         if isinstance(value, datetime):
             return value.astimezone(UTC)
-        return datetime.strptime(value, TEXT_FORMAT).replace(tzinfo=UTC)
+        return datetime.fromisoformat(value)

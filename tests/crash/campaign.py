@@ -25,6 +25,7 @@ from tests.crash.postgres import Cluster
 from tests.crash.trial import Trial
 from tinko_pipelines.ledger.store import Ledger
 
+MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
 MOST_SECONDS = 120.0
 """After so long a trial counts as hanging."""
 
@@ -65,9 +66,7 @@ class Ground:
     """
 
     root: Path = field(
-        default_factory=lambda: Path(
-            tempfile.mkdtemp(prefix="tinko-crash-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
-        )
+        default_factory=lambda: Path(tempfile.mkdtemp(prefix=f"tinko-crash-{os.getpid()}-", dir=MEMORY))
     )
     _clusters: dict[bool, Cluster] = field(default_factory=dict)
 

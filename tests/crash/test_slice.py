@@ -4,10 +4,13 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.crash.campaign import MEMORY
 from tests.crash.plan import plan
 
 ROOT = Path(__file__).parents[2]
@@ -39,3 +42,44 @@ def test_nothing_is_charged_twice_lost_or_mailed_twice_in_a_slice_of_the_campaig
     assert trials == TRIALS
     assert cases >= 6 * TRIALS
     assert points >= TRIALS // 2
+
+
+def _holds_within(seconds: float, condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return condition()
+
+
+def _working_in(folder: Path) -> list[str]:
+    """The processes that hold a file or a folder of it, by command line or by what they have open."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            held = [str(one.readlink()) for one in (process / "fd").iterdir()]
+            if str(folder) in (process / "cmdline").read_text() + " ".join(held):
+                found.append(process.name)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_a_campaign_that_is_killed_leaves_nothing_behind() -> None:
+    environment = {**os.environ, "TRIALS": "60", "SEED": "12", "FRESH": "1"}
+    campaign = subprocess.Popen(
+        [sys.executable, "-m", "tests.crash"],
+        cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        mine = f"tinko-crash-{campaign.pid}-*"
+        assert _holds_within(120, lambda: bool([*MEMORY.glob(f"{mine}/trial-*/w1.log")]))
+        (folder,) = MEMORY.glob(mine)
+        assert len(_working_in(folder)) > 2
+    finally:
+        campaign.kill()
+        campaign.wait()
+    assert _holds_within(20, lambda: not folder.exists())
+    assert _working_in(folder) == []

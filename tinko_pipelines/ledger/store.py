@@ -30,7 +30,7 @@ from tinko_pipelines.errors import StoreError
 from tinko_pipelines.redact import redacted, shown
 
 T = TypeVar("T")
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0003"
 _MIGRATION_LOCK = 7_405_917_221
 _READ_ONLY = "tinko_read_only"
 _CLOCK = text("SELECT clock_timestamp()")
@@ -136,7 +136,7 @@ class Ledger:
                     return
                 if found is not None:
                     raise StoreError(
-                        f"the ledger has schema {found}, this version knows {HEAD_REVISION}: update tinko-pipelines"
+                        f"the ledger has schema {found}, this version knows {HEAD_REVISION} alone: use it with the version that made it"
                     )
                 _upgrade(connection)
         except DBAPIError as error:

@@ -7,6 +7,7 @@ late and refuses what comes above the limit, as Stripe does.
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -24,8 +25,10 @@ SHARE_OF_LIMIT = 0.98
 SECONDS = 40
 
 
-def tinko(environment: dict[str, str], *arguments: str) -> tuple[dict[str, object], float, int]:
-    """One command's JSON, its wall seconds and its greatest resident size in kilobytes."""
+def tinko(
+    environment: dict[str, str], *arguments: str
+) -> tuple[dict[str, object], float, resource.struct_rusage]:
+    """One command's JSON, its wall seconds and what it used."""
     started = time.monotonic()
     command = [str(Path(sys.executable).with_name("tinko")), *arguments, "--json"]
     with tempfile.TemporaryFile() as out:
@@ -37,7 +40,7 @@ def tinko(environment: dict[str, str], *arguments: str) -> tuple[dict[str, objec
         text = out.read().decode()
     if process.returncode != 0:
         raise SystemExit(f"tinko {' '.join(arguments)} ended with {process.returncode}: {text}")
-    return json.loads(text), seconds, usage.ru_maxrss
+    return json.loads(text), seconds, usage
 
 
 def measure(limit: float, ledger_url: str | None, workers: int) -> dict[str, object]:
@@ -70,7 +73,7 @@ def measure(limit: float, ledger_url: str | None, workers: int) -> dict[str, obj
         client.faults([{"kind": "latency", "seconds": LATENCY_SECONDS, "path": "/v1/*"}])
         client.limit(limit)
         environment["TINKO_STRIPE_REQUESTS_PER_SECOND"] = str(limit * SHARE_OF_LIMIT)
-        found, seconds, kilobytes = tinko(environment, "drain")
+        found, seconds, usage = tinko(environment, "drain")
         seen = client.requests()
         client.faults([])
         client.limit(None)
@@ -88,7 +91,9 @@ def measure(limit: float, ledger_url: str | None, workers: int) -> dict[str, obj
         "requests_per_attempt": round(per_attempt, 3),
         "share_of_what_the_limit_allows": round(rate / (limit / per_attempt), 3),
         "refused_as_too_fast": seen["refused"],
-        "resident_megabytes": round(kilobytes / 1024),
+        "cpu_milliseconds_per_attempt": round((usage.ru_utime + usage.ru_stime) / called * 1000, 2),
+        "resident_megabytes": round(usage.ru_maxrss / 1024),
+        "load_average": round(os.getloadavg()[0], 1),
         "double_charges": book["double_charges"],
         "result": {name: value for name, value in found.items() if value},
     }

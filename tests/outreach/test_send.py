@@ -153,6 +153,39 @@ def test_no_mail_after_the_debt_was_paid(ledger: Ledger, tmp_path: Path) -> None
     assert states(ledger)[0] == ("dropped", "the debt is succeeded")
 
 
+class Subscribed(Stripe):
+    """Has one open invoice of a subscription, shown whole only to those who ask for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subscription = {"id": "sub_1", "status": "past_due"}
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+        if path != "/v1/invoices/in_1":
+            return super().get(path, params)
+        asked = "parent.subscription_details.subscription" in (params or {}).get("expand", ())
+        details = {"subscription": self.subscription if asked else "sub_1"}
+        return Answer(200, body={"id": "in_1", "status": "open", "parent": {"subscription_details": details}})
+
+
+@pytest.mark.parametrize(
+    ("status", "found"),
+    [
+        ("past_due", ("sent", None)),
+        ("canceled", ("dropped", "the subscription has ended")),
+        ("incomplete_expired", ("dropped", "the subscription has ended")),
+    ],
+)
+def test_no_mail_about_a_subscription_that_has_ended(
+    ledger: Ledger, tmp_path: Path, status: str, found: tuple[str, str | None]
+) -> None:
+    stripe = Subscribed()
+    stripe.subscription["status"] = status
+    enrolled(ledger, stripe, debt_kind="invoice", debt_id="in_1", invoice_id="in_1", subscription_id="sub_1")
+    send(ledger, stripe, FileTransport(tmp_path))
+    assert states(ledger)[0] == found
+
+
 ODD = Answer(200, body=["no", "object"])  # type: ignore[arg-type]
 
 

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -25,6 +25,8 @@ TROUBLE_WAIT = timedelta(hours=1)
 MOST_TROUBLE = 3
 """So many messages in a row that could not be prepared are Stripe's trouble or ours, not theirs."""
 _MOST_BATCHES = 500
+_SUBSCRIPTION = "parent.subscription_details.subscription"
+_ENDED = ("canceled", "incomplete_expired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +216,14 @@ def _hand_over(
 def _look(gateway: Gateway, case: dict[str, Any], merchant: Merchant) -> _Addressee | str:
     """Ask Stripe whether the debt is still owed and whom to write to; a word when there is nothing to send."""
     kind, name, owed = _debt(case)
-    debt = _read(gateway, f"/v1/{kind}/{name}")
+    debt = _read(gateway, f"/v1/{kind}/{name}", {"expand": [_SUBSCRIPTION]} if kind == "invoices" else None)
     if debt is None:
         return "the debt is gone at Stripe"
     if debt.get("status") not in owed:
         return f"the debt is {debt.get('status')}"
+    subscription = ((debt.get("parent") or {}).get("subscription_details") or {}).get("subscription")
+    if isinstance(subscription, dict) and subscription.get("status") in _ENDED:
+        return "the subscription has ended"
     customer = _read(gateway, f"/v1/customers/{case['customer_id']}") if case["customer_id"] else None
     if customer is None or customer.get("deleted"):
         return "the customer is deleted"
@@ -239,8 +244,8 @@ def _debt(case: dict[str, Any]) -> tuple[str, str, tuple[str, ...]]:
     return "charges", case["debt_id"], ("failed",)
 
 
-def _read(gateway: Gateway, path: str) -> dict[str, Any] | None:
-    answer = gateway.get(path)
+def _read(gateway: Gateway, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    answer = gateway.get(path, params)
     if answer.http_status == 404:
         return None
     if not answer.ok or answer.body is None:

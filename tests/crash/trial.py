@@ -284,8 +284,7 @@ class Trial:
 
     def _run_workers(self, count: int, *, round: int = -1) -> bool:
         """Whether any of them was killed; in a round, the first of them meets what happens in its middle."""
-        if self._cluster is not None and not self._cluster.running:
-            self._cluster.start()
+        self._revive()
         before = len(self._killed())
         for place in range(count):
             if place == len(self._hands):
@@ -295,11 +294,21 @@ class Trial:
         killed = {short(name) for name in self._killed()[before:]}
         self._targets = [target for target in self._targets if target[0] not in killed]
         self._hands = [hand for place, hand in enumerate(self._hands) if codes.get(place, 0) >= 0]
-        if self._cluster is not None and not self._cluster.running:
+        if self._revive():
             self.cluster_kills += 1
-            self._cluster.start()
             return True
         return any(code == -9 for code in codes.values())
+
+    def _revive(self) -> bool:
+        """Start PostgreSQL again where it was killed; nobody goes on with a connection of before, as no run does."""
+        if self._cluster is None or self._cluster.running:
+            return False
+        self._cluster.start()
+        self.ledger.engine.dispose()
+        for hand in self._hands:
+            hand.dismiss()
+        self._hands.clear()
+        return True
 
     def _hand(self) -> worker.Hand:
         """A fresh worker."""

@@ -158,3 +158,28 @@ def test_a_case_is_not_closed_while_a_call_may_still_run(shop: Shop) -> None:
     shop.app.drain(owner="test")
     assert shop.case(made["invoice"])["state"] == "cancelled"
     assert (row_of(shop, made["invoice"])["state"], len(watched.keys)) == ("abandoned", 1)
+
+
+def test_a_charge_that_still_bears_the_name_of_an_earlier_attempt_is_its_own(shop: Shop) -> None:
+    codes = [[0, "insufficient_funds"], [shop.at(3.4), None]]
+    made = shop.stripe.fixture("failed_intent", codes=codes, email="named@example.com")
+    shop.refresh()
+    debt = made["payment_intent"]
+    shop.until_due(debt)
+    shop.app.drain(owner="test")
+    assert [row["state"] for row in shop.attempts(debt)] == ["declined"]
+    shop.stripe.advance_to(shop.case(debt)["due_at"] + timedelta(minutes=1))
+    shop.stripe.faults(
+        [
+            {"kind": "error_before", "method": "POST", "path": f"*/payment_intents/{debt}", "count": 1},
+            {"kind": "reset_after", "method": "POST", "path": f"*/{debt}/confirm", "count": 1},
+        ]
+    )
+    shop.app.drain(owner="test")
+    shop.advance(timedelta(minutes=6))
+    shop.app.drain(owner="test")
+    first, second = shop.attempts(debt)
+    charge = shop.stripe.charges_of(debt)[-1]
+    assert (charge["status"], charge["metadata"]["tinko_attempt"]) == ("succeeded", first["id"])
+    assert (second["state"], second["charge_id"]) == ("succeeded", charge["id"])
+    assert shop.case(debt)["state"] == "recovered"

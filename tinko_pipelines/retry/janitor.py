@@ -161,21 +161,28 @@ def _recent(row: dict[str, Any], now: datetime) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What the ledger knows of an attempt's past: the charges of the case's others, and whether it was repeated."""
+    """What the ledger knows of an attempt's past: its case's other charges and earlier attempts, and whether it was repeated."""
 
     taken: frozenset[str | None] = frozenset()
+    earlier: frozenset[str] = frozenset()
     called_again: bool = False
 
 
 def _past(connection: Connection, case: dict[str, Any], row: dict[str, Any]) -> Past:
-    others = select(attempt.c.charge_id).where(attempt.c.case_id == case["id"], attempt.c.id != row["id"])
+    others = select(attempt.c.id, attempt.c.n, attempt.c.charge_id).where(
+        attempt.c.case_id == case["id"], attempt.c.id != row["id"]
+    )
     again = select(case_event.c.id).where(
         case_event.c.case_id == case["id"],
         case_event.c.attempt_id == row["id"],
         case_event.c.kind == CALLED_AGAIN,
     )
-    taken = {*connection.execute(others).scalars(), case["first_charge_id"]}
-    return Past(frozenset(taken), connection.execute(again).first() is not None)
+    found = connection.execute(others).all()
+    return Past(
+        frozenset((*(other.charge_id for other in found), case["first_charge_id"])),
+        frozenset(other.id for other in found if other.n < row["n"]),
+        connection.execute(again).first() is not None,
+    )
 
 
 def _cleared_again(
@@ -256,9 +263,15 @@ def judge(
     return Outcome("abandoned", "no_trace", detail=view.reason), to_person
 
 
-def _is_since(charge: dict[str, Any], since: float, named: str | None, attempt_id: str) -> bool:
-    """By name where there is one, whatever Stripe's clock said when; by time else, ours being a little ahead at most."""
-    return named == attempt_id if named else int(charge.get("created") or 0) >= since
+def _is_since(charge: dict[str, Any], since: float, row: dict[str, Any], past: Past) -> bool:
+    """By name where there is one, whatever Stripe's clock said when; by time else, ours being a little ahead at most.
+
+    The name of an earlier attempt of the case is none: where ours did not reach the intent, its charge bears that one.
+    """
+    named = (charge.get("metadata") or {}).get("tinko_attempt")
+    if named and named not in past.earlier:
+        return bool(named == row["id"])
+    return int(charge.get("created") or 0) >= since
 
 
 def _own_charge(row: dict[str, Any], view: View, past: Past) -> dict[str, Any] | None:
@@ -272,7 +285,7 @@ def _own_charge(row: dict[str, Any], view: View, past: Past) -> dict[str, Any] |
         charge
         for charge in view.charges
         if charge.get("id") not in past.taken
-        and _is_since(charge, since, (charge.get("metadata") or {}).get("tinko_attempt"), row["id"])
+        and _is_since(charge, since, row, past)
         and (card is None or charge.get("payment_method") in (None, card))
     ]
     paid = [charge for charge in ours if is_paid(charge)] if past.called_again else []

@@ -140,6 +140,8 @@ def campaign(state: State, numbers: list[int], slots: int, *, say: bool = True) 
         kept = state.add(made, result)
         for violation in result["violations"]:
             print(f"trial {kept['number']}: {violation} | {command(state.seed, kept)}", flush=True)
+        if result["violations"]:
+            print("".join(result.get("asides", ())), end="", flush=True)
         if say and count % 100 == 0:
             print(f"{count} of {len(numbers)} trials, {time.monotonic() - began:.0f} s", flush=True)
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -38,7 +39,7 @@ from tinko_pipelines.ledger.schema import control as switches
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
 from tinko_pipelines.outreach.send import hash_address
 from tinko_pipelines.outreach.transport import read_or_make_salt
-from tinko_pipelines.retry import inbox
+from tinko_pipelines.retry import inbox, poison
 from tinko_pipelines.sandbox.client import SandboxClient
 
 MOST_ROUNDS = 60
@@ -82,6 +83,7 @@ class Trial:
         self._owner = ""
         self._trouble_at = datetime.fromtimestamp(0, UTC)
         self.told: list[list[Any]] = []
+        self.asides: list[str] = []
         self.suppressed: dict[str, datetime] = {}
 
     def close(self) -> None:
@@ -293,7 +295,7 @@ class Trial:
         codes = self._wait(range(count))
         killed = {short(name) for name in self._killed()[before:]}
         self._targets = [target for target in self._targets if target[0] not in killed]
-        self._hands = [hand for place, hand in enumerate(self._hands) if codes.get(place, 0) >= 0]
+        self._hands = [hand for hand in self._hands if not hand.gone]
         if self._revive():
             self.cluster_kills += 1
             return True
@@ -326,6 +328,7 @@ class Trial:
         points = Points(self.ledger.dialect, self._log, owner)
         ledger = Ledger.open(self.place.ledger_url)
         points.install(app.ledger, partial(self._written_ahead, ledger))
+        self._note_asides()
         for order in worker.orders(line):
             dies = self._cluster.kill if self.plan.database_dies and self._cluster is not None else None
             points.arm(dict(order["targets"]), self._deeds(order["round"]), dies)
@@ -338,6 +341,17 @@ class Trial:
             written = connection.execute(query).scalar()
         if written is None:
             self._note(["unwritten", f"charged under {key}, which was not written down before"])
+
+    def _note_asides(self) -> None:
+        """Within a worker: where an error came from that was put aside; the ledger keeps its first line alone."""
+        for name in ("case_failed", "attempt_failed"):
+            kept = getattr(poison, name)
+
+            def noting(*given: Any, kept: Any = kept) -> None:
+                self._note(["aside", "".join(traceback.format_exception(given[2]))])
+                kept(*given)
+
+            setattr(poison, name, noting)
 
     def _note(self, what: list[Any]) -> None:
         """Within a worker: tell the trial."""
@@ -417,6 +431,8 @@ class Trial:
                 kind, *said = json.loads(line)
                 if kind == "unwritten":
                     self.broken.append(f"{kind}: {said[0]}")
+                elif kind == "aside":
+                    self.asides += said
                 else:
                     (self.pauses if kind == "paused" else self.told).append(said)
             noted.unlink()
@@ -432,8 +448,7 @@ class Trial:
             worker.await_any([hand])
         if code == worker.BROKEN:
             self._look_at_broken(hand.log)
-        if code >= 0:
-            hand.dismiss()
+        hand.dismiss()
 
     def _look_at_broken(self, log: Path) -> None:
         """A traceback is a failure, unless the database was killed under it."""
@@ -503,6 +518,7 @@ class Trial:
             "lake": self.plan.lake,
             "targets": list(self.plan.targets),
             "seen": sorted(set(self._lines("seen"))),
+            "asides": self.asides,
             "recoveries": self.recoveries,
             "rounds": self.rounds,
             "checked": self.plan.lake,

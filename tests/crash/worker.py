@@ -105,7 +105,7 @@ class Hand:
 
         self.pid = start(work, log)
         theirs.close()
-        self.log = log
+        self.log, self.gone = log, False
 
     def tell(self, **order: object) -> None:
         """Begin one piece of work."""
@@ -123,12 +123,15 @@ class Hand:
             return int(said)
         self.line.close()
         _, status = os.waitpid(self.pid, 0)
+        self.gone = True
         return os.waitstatus_to_exitcode(status)
 
     def dismiss(self) -> None:
         """It is needed no more."""
-        self.line.close()
-        os.waitpid(self.pid, 0)
+        if not self.gone:
+            self.line.close()
+            os.waitpid(self.pid, 0)
+            self.gone = True
 
 
 def await_any(hands: list[Hand]) -> None:

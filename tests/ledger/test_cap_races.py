@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, event, select
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from tests.fake_stripe import NOW
@@ -24,7 +24,15 @@ from tests.ledger.rows import (
     hours,
     move,
 )
-from tinko_pipelines.ledger.schema import MAILED, amount_ceiling, attempt, message, network_attempt
+from tinko_pipelines.ledger import caps
+from tinko_pipelines.ledger.schema import (
+    MAILED,
+    amount_ceiling,
+    attempt,
+    message,
+    network_attempt,
+    recovery_case,
+)
 from tinko_pipelines.ledger.store import Ledger
 
 WRITERS = 8
@@ -160,3 +168,27 @@ def test_who_could_not_see_the_others_may_not_count(ledger: Ledger) -> None:
     with pytest.raises(IntegrityError, match="READ COMMITTED"), engine.begin() as connection:
         add_case(connection, "c")
         move(connection, message, add_message(connection, "c", 1), "sending", NOW)
+
+
+def test_a_limit_that_comes_free_while_it_is_asked_for_refuses_nothing(ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        add_rule(connection, "fingerprint", 1, WINDOW_HOURS)
+        add_attempt(connection, "other", NOW)
+        add_case(connection, "mine", card_fingerprint="card", card_brand="visa", customer_id="cus")
+    asked = []
+
+    def given_up(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if statement.startswith("WITH new AS") and not asked:
+            asked.append(statement)
+            if ledger.dialect == "postgresql":
+                with ledger.engine.begin() as another:
+                    move(another, attempt, "other:1", "abandoned", NOW)
+
+    event.listen(ledger.engine, "after_cursor_execute", given_up)
+    with ledger.engine.begin() as connection:
+        case = dict(connection.execute(select(recovery_case).filter_by(id="mine")).mappings().one())
+        refusal = caps.reached(connection, case, NOW + timedelta(hours=1))
+    event.remove(ledger.engine, "after_cursor_execute", given_up)
+    assert asked
+    # SQLite has one writer, so there nothing can come in between.
+    assert (refusal is None) == (ledger.dialect == "postgresql")

@@ -66,7 +66,12 @@ def reached(
     asked |= {"id": besides or "", "at": at}
     rules = connection.execute(_REACHED[connection.dialect.name], asked).mappings().all()
     found = [_refusal(connection, dict(rule), case, at, asked["id"]) for rule in rules]
-    return max(found, key=lambda refusal: (refusal.free_at, refusal.rule), default=None)
+    return _longest(found)
+
+
+def _longest(found: Iterable[Refusal | None]) -> Refusal | None:
+    refusals = [refusal for refusal in found if refusal is not None]
+    return max(refusals, key=lambda refusal: (refusal.free_at, refusal.rule), default=None)
 
 
 def mail_reached(connection: Connection, row: dict[str, Any], at: datetime) -> Refusal | None:
@@ -76,7 +81,7 @@ def mail_reached(connection: Connection, row: dict[str, Any], at: datetime) -> R
     if connection.dialect.name == "postgresql":
         names = {name: row[name] for name in ("account_id", "address_hmac", "case_id")}
         connection.execute(text("SELECT tinko_lock_mail(:account_id, :address_hmac, :case_id)"), names)
-    found: list[Refusal] = []
+    found: list[Refusal | None] = []
     for rule in rules_in_force(connection, at):
         if rule["network"] != "mail":
             continue
@@ -89,10 +94,8 @@ def mail_reached(connection: Connection, row: dict[str, Any], at: datetime) -> R
             message.c.claimed_at > at - timedelta(hours=rule["window_hours"]),
             message.c.id != row["id"],
         )
-        times = connection.execute(query).scalars().all()
-        if len(times) >= rule["max_attempts"]:
-            found.append(_of_cap(rule, row[key], times, at))
-    return max(found, key=lambda refusal: (refusal.free_at, refusal.rule), default=None)
+        found.append(_of_cap(rule, row[key], connection.execute(query).scalars(), at))
+    return _longest(found)
 
 
 def record_refusal(connection: Connection, case: dict[str, Any], refusal: Refusal, at: datetime) -> datetime:
@@ -127,8 +130,11 @@ def rules_in_force(connection: Connection, at: datetime) -> list[dict[str, Any]]
 
 def _refusal(
     connection: Connection, rule: dict[str, Any], case: dict[str, Any], at: datetime, besides: str
-) -> Refusal:
-    """What to tell of a limit that is reached: by whom, and until when."""
+) -> Refusal | None:
+    """What to tell of a limit that is reached: by whom, and until when; None where it has come free meanwhile.
+
+    Whoever settles an attempt takes no lock on what is counted, so PostgreSQL may show less than a moment before.
+    """
     if rule["rule"] == cap_sql.CARD:
         return Refusal(rule["rule"], case["card_fingerprint"], max(case.get("plan_ends_at", at), at))
     if rule["rule"] == cap_sql.CEILING:
@@ -137,9 +143,11 @@ def _refusal(
     return _of_cap(rule, _subject(rule["keyed_by"], case), count(connection, rule, case, at, besides), at)
 
 
-def _of_cap(rule: dict[str, Any], subject: str, times: Iterable[datetime], at: datetime) -> Refusal:
-    """The refusal by `rule`, which `times` (all within its window) use up."""
+def _of_cap(rule: dict[str, Any], subject: str, times: Iterable[datetime], at: datetime) -> Refusal | None:
+    """The refusal by `rule` if `times`, all within its window, use it up."""
     most, newest_first = rule["max_attempts"], sorted(times, reverse=True)
+    if len(newest_first) < most:
+        return None
     free_at = (newest_first[most - 1] if most else at) + timedelta(hours=rule["window_hours"])
     ends_at = rule["valid_until"]
     return Refusal(rule["rule"], subject, min(free_at, ends_at) if ends_at else free_at)
@@ -191,7 +199,7 @@ def _refused_and_open(
 
 def _of_ceiling(
     connection: Connection, most_minor: int, case: dict[str, Any], at: datetime, besides: str
-) -> Refusal:
+) -> Refusal | None:
     """Free again when so much of the newest day's calls has grown old that there is room."""
     newest = func.coalesce(attempt.c.repeated_at, attempt.c.called_at, type_=attempt.c.called_at.type)
     spent = (
@@ -206,6 +214,8 @@ def _of_ceiling(
     query = select(newest, attempt.c.amount_minor).where(*spent).order_by(newest)
     calls = connection.execute(query).tuples().all()
     left = sum(amount for _, amount in calls) + case["amount_minor"] - most_minor
+    if left <= 0:
+        return None
     free_at = at + _DAY
     for called_at, amount in calls:
         left -= amount

@@ -344,7 +344,7 @@ class Blind(FakeStripe):
 
 @pytest.mark.parametrize(
     ("path", "status", "answer"),
-    [("/v1/charges", 500, "preflight"), ("/v1/payment_methods", 500, "preflight"),
+    [("/v1/charges", 500, "unread"), ("/v1/payment_methods", 500, "unread"),
      ("/v1/payment_methods", 404, "refused")],
 )  # fmt: skip
 @pytest.mark.parametrize("customer", ["cus_1", None])

@@ -143,7 +143,7 @@ MUTANTS = {
         Mutant("janitor_ignores_leases", "that the janitor waits for a lease to lapse", removals.no_leases, (), _at(CALL + "before", "visit", **REFUSING)),
         Mutant("janitor_calls_again_in_a_pause", "that the janitor looks at the switch before it repeats a call", lambda: swap(janitor, "charging_allowed", lambda *given: True), (), {**_at(LOOKED, "pause", (0, 1, 2), **PASSING), "faults": _faults(REFUSED_ONCE)["faults"], "fault_rounds": 3}),
         Mutant("unread_is_nothing", "that what cannot be read stays unknown", removals.unread_is_nothing, (), {**_faults(BLIND), **PASSING}),
-        Mutant("repost_beyond_20_hours", "that no call is repeated after 20 hours", lambda: swap(janitor, "REPOST_HOURS", 10_000), (), {**_faults(NEVER_THERE, 10), **PASSING}),
+        Mutant("repost_beyond_20_hours", "that no call is repeated after 20 hours, in code and in the database", lambda: swap(janitor, "REPOST_HOURS", 10_000), ("attempt_repeated",), {**_faults(NEVER_THERE, 10), **PASSING}),
         Mutant("lease_shorter_than_timeout", "leases longer than a call", lambda: None, (), _at(CALL + "before", "visit", lease_seconds=0.01, **REFUSING)),
         Mutant("params_rebuilt", "frozen parameters", removals.rebuilt, (), {**_faults(LATE, 6), **PASSING}),
         Mutant("new_intent_per_try", "one intent for one debt", removals.new_intent, (), {**PASSING, "kinds": INTENTS}),

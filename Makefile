@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test coverage ui properties bench clean
+.PHONY: setup demo test coverage ui properties bench crash mutants crash-dagster clean
 
 setup: $(STAMP)
 

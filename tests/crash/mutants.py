@@ -141,7 +141,7 @@ MUTANTS = {
         Mutant("janitor_takes_a_new_key", "that a call is repeated under its own key", removals.janitor_new_key, (), {**_faults(LATE, 6), **PASSING}),
         Mutant("janitor_takes_any_charge", "that an attempt is judged by its own charge", removals.any_charge_is_ours, (), {**_faults(LOST), **PASSING}),
         Mutant("janitor_ignores_leases", "that the janitor waits for a lease to lapse", removals.no_leases, (), _at(CALL + "before", "visit", **REFUSING)),
-        Mutant("janitor_calls_again_in_a_pause", "that the janitor looks at the switch before it repeats a call", lambda: swap(janitor, "charging_allowed", lambda *given: True), (), {**_at(LOOKED, "pause", (0, 1, 2), **PASSING), "faults": _faults(REFUSED_ONCE)["faults"], "fault_rounds": 3}),
+        Mutant("janitor_calls_again_in_a_pause", "the switch where a call is repeated, in code and in the database", lambda: swap(janitor, "charging_allowed", lambda *given: True), ("attempt_switch",), {**_at(LOOKED, "pause", (0, 1, 2), **PASSING), "faults": _faults(REFUSED_ONCE)["faults"], "fault_rounds": 3}),
         Mutant("unread_is_nothing", "that what cannot be read stays unknown", removals.unread_is_nothing, (), {**_faults(BLIND), **PASSING}),
         Mutant("repost_beyond_20_hours", "that no call is repeated after 20 hours, in code and in the database", lambda: swap(janitor, "REPOST_HOURS", 10_000), ("attempt_repeated",), {**_faults(NEVER_THERE, 10), **PASSING}),
         Mutant("lease_shorter_than_timeout", "leases longer than a call", lambda: None, (), _at(CALL + "before", "visit", lease_seconds=0.01, **REFUSING)),

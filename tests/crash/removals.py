@@ -350,7 +350,7 @@ def unread_is_a_go() -> None:
 
     def hopeful(*given: Any) -> Clearance:
         seen = looked(*given)
-        unread = not seen.go and seen.close_as is None and seen.answer == "preflight"
+        unread = not seen.go and seen.close_as is None and seen.answer == "unread"
         return Clearance(True) if unread else seen
 
     swap(charge, "preflight", hopeful)

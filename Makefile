@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test coverage ui properties bench crash mutants crash-dagster clean
+.PHONY: setup demo test coverage ui properties bench bench-ingest crash mutants crash-dagster crash-ingest clean
 
 setup: $(STAMP)
 
@@ -51,6 +51,10 @@ bench: setup
 	$(BIN)/python -m benchmarks.drain.throughput
 	$(BIN)/python -m benchmarks.drain.claims
 
+# Ours, Stripe's SDK and dlt read the same charges; TEN_MILLION=1 reads ten million besides.
+bench-ingest: setup
+	$(BIN)/python -m benchmarks.ingest
+
 # TRIALS=n SEED=s make crash; a campaign that was stopped goes on. TRIAL=i SEED=s repeats one trial.
 crash: setup
 	$(BIN)/python -m tests.crash
@@ -60,6 +64,10 @@ mutants: setup
 
 crash-dagster: setup
 	$(BIN)/python -m tests.crash.dagster
+
+# RUNS=n SEED=s: runs of the ingest killed at random moments, and what their lakes hold in the end.
+crash-ingest: setup
+	$(BIN)/python -m tests.lake.killing
 
 clean:
 	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .pytest_cache

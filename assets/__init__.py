@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dagster import AssetsDefinition
 
 from assets.checks import CHECKS
-from assets.ingest import stripe_changes, stripe_objects
+from assets.ingest import days_read_again, stripe_changes, stripe_objects
 from assets.recovery import (
     failed_payments,
     ledger_export,
@@ -19,6 +19,7 @@ from assets.reports import report_assets
 ASSETS: Sequence[AssetsDefinition] = [
     stripe_objects,
     stripe_changes,
+    days_read_again,
     failed_payments,
     text_model,
     verdicts,

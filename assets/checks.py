@@ -12,18 +12,53 @@ from dagster import (
     multi_asset_check,
 )
 
-from assets.ingest import stripe_changes
+from assets.ingest import days_read_again, stripe_changes
 from assets.recovery import failed_payments, ledger_export, reconciliation, verdicts
 from resources import TinkoResource
 from tinko_pipelines.checks.invariants import INVARIANTS
+from tinko_pipelines.lake.standing import set_aside
+
+FRESH_MINUTES = 60.0
 
 
 @asset_check(asset=stripe_changes, description="No object from Stripe is set aside as malformed.")
 def nothing_quarantined(tinko: TinkoResource) -> AssetCheckResult:
     """Yellow while anything lies in quarantine; the rest has gone on without it."""
-    count = tinko.app().lake.quarantined()
+    found = set_aside(tinko.app().lake)
+    count = sum(one.count for one in found)
+    why = MetadataValue.md(
+        "\n".join(f"- {one.count} {one.object_name}: {one.reason}" for one in found) or "none"
+    )
     return AssetCheckResult(
-        passed=count == 0, severity=AssetCheckSeverity.WARN, metadata={"quarantined": count}
+        passed=count == 0, severity=AssetCheckSeverity.WARN, metadata={"quarantined": count, "why": why}
+    )
+
+
+@asset_check(asset=stripe_changes, description="Each account's changes are known up to an hour ago at least.")
+def lake_is_fresh(tinko: TinkoResource) -> AssetCheckResult:
+    """Yellow while an account is behind; retries go by what Stripe says at the moment of the call in any case."""
+    found = tinko.app().lake_standing().freshness
+    behind = {f"{one.account_id} ({one.mode})": round(one.behind_seconds / 60, 1) for one in found}
+    return AssetCheckResult(
+        passed=bool(found) and all(minutes <= FRESH_MINUTES for minutes in behind.values()),
+        severity=AssetCheckSeverity.WARN,
+        metadata={"minutes_behind": MetadataValue.json(behind)},
+    )
+
+
+@asset_check(asset=days_read_again, description="Old days in the lake are as Stripe shows them.")
+def old_days_agree(tinko: TinkoResource) -> AssetCheckResult:
+    """Yellow when something had to be repaired; it is repaired."""
+    app = tinko.app()
+    notes = app.lake.notes("deep-")
+    repaired = {
+        name.removeprefix("deep-"): told["missing"] + told["changed"] + told["deleted"]
+        for name, told in notes.items()
+    }
+    return AssetCheckResult(
+        passed=not any(repaired.values()),
+        severity=AssetCheckSeverity.WARN,
+        metadata={"repaired": MetadataValue.json(repaired)},
     )
 
 
@@ -88,6 +123,8 @@ def ledger_agrees_with_stripe(tinko: TinkoResource) -> AssetCheckResult:
 
 CHECKS = [
     nothing_quarantined,
+    lake_is_fresh,
+    old_days_agree,
     debts_are_sound,
     most_are_understood,
     ledger_invariants,

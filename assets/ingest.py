@@ -1,6 +1,7 @@
-"""Stripe's objects in the lake: whole days by partition, and what has changed since the last look."""
+"""Stripe's objects in the lake: whole days by partition, what has changed since, and old days held against new lists."""
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dagster import (
@@ -10,16 +11,20 @@ from dagster import (
     DailyPartitionsDefinition,
     MaterializeResult,
     MetadataValue,
+    TableRecord,
     asset,
     multi_asset,
 )
 
 from resources import TinkoResource
-from tinko_pipelines.lake.ingest import IngestResult
+from tinko_pipelines.lake.backfill import Left
+from tinko_pipelines.lake.portion import IngestResult
 from tinko_pipelines.lake.schemas import OBJECTS
+from tinko_pipelines.lake.standing import Standing
 
 OWNERS = ["team:payments"]
 DAYS = DailyPartitionsDefinition(start_date="2024-01-01", end_offset=1)
+SAID_SECONDS = 10.0
 WHAT = {
     "charges": "Every try to take money, with what network and issuer said.",
     "payment_intents": "What is to be paid outside billing, and where it stands.",
@@ -45,6 +50,47 @@ def _metadata(result: IngestResult) -> dict[str, Any]:
     return found
 
 
+def _say(context: AssetExecutionContext) -> Callable[[Left], None]:
+    """Tell in the run's log how far it is, every few seconds."""
+    said_at = time.monotonic()
+
+    def say(left: Left) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at >= SAID_SECONDS:
+            said_at = time.monotonic()
+            told = f"{left.covered:.0%} of the time read: {left.rows:,} objects on {left.pages:,} pages"
+            context.log.info(f"{told}, {len(left.ranges)} ranges left, {left.workers} workers")
+
+    return say
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> MetadataValue:
+    return (
+        MetadataValue.table([TableRecord(dict(row)) for row in rows]) if rows else MetadataValue.text("none")
+    )
+
+
+def _standing(found: Standing) -> dict[str, Any]:
+    """For each account how fresh its data is; what is still to be read; what was set aside and why."""
+    fresh = [
+        {"account": one.account_id, "mode": one.mode, "fresh until": f"{one.fresh_until:%Y-%m-%d %H:%M} UTC",
+         "minutes behind": round(one.behind_seconds / 60, 1)}
+        for one in found.freshness
+    ]  # fmt: skip
+    left = [
+        {"back-fill": one.name, "begun": f"{one.begun_at:%Y-%m-%d %H:%M} UTC", "read": f"{one.covered:.0%}",
+         "ranges left": one.ranges_left, "objects": one.rows}
+        for one in found.backfills
+    ]  # fmt: skip
+    bad = [
+        {"account": one.account_id, "object": one.object_name, "why": one.reason, "count": one.count, "example": one.example}
+        for one in found.set_aside
+    ]  # fmt: skip
+    behind = max((one.behind_seconds for one in found.freshness), default=0.0) / 60
+    tables = {"freshness": _table(fresh), "open_backfills": _table(left), "quarantine": _table(bad)}
+    return {"minutes_behind": behind, **tables}
+
+
 @multi_asset(
     specs=[
         AssetSpec(
@@ -62,10 +108,10 @@ def _metadata(result: IngestResult) -> dict[str, Any]:
     pool="lake",
 )
 def stripe_objects(context: AssetExecutionContext, tinko: TinkoResource) -> Iterator[MaterializeResult]:  # type: ignore[type-arg]
-    """Read the objects created in the days of the run; a day read twice changes nothing."""
+    """Read the objects created in the days of the run; a run that was cut short goes on when it is started again."""
     window = context.partition_time_window
     names = [key.path[-1] for key in context.selected_asset_keys]
-    results = tinko.app().ingest(names, since=window.start, until=window.end)
+    results = tinko.app().ingest(names, since=window.start, until=window.end, progress=_say(context))
     for name, result in results.items():
         yield MaterializeResult(asset_key=name, metadata=_metadata(result))
 
@@ -77,14 +123,51 @@ def stripe_objects(context: AssetExecutionContext, tinko: TinkoResource) -> Iter
     pool="lake",
     description="What was created or changed at Stripe since the last look, brought into the tables of the lake.",
 )
-def stripe_changes(tinko: TinkoResource) -> MaterializeResult:  # type: ignore[type-arg]
+def stripe_changes(context: AssetExecutionContext, tinko: TinkoResource) -> MaterializeResult:  # type: ignore[type-arg]
     """Follow the events, and list what is new."""
-    results: Mapping[str, IngestResult] = tinko.app().ingest_changes()
+    app = tinko.app()
+    results: Mapping[str, IngestResult] = app.ingest_changes(progress=_say(context))
     written = {f"written_{name}": result.written for name, result in results.items() if result.written}
+    notices = [notice for result in results.values() for notice in result.notices]
+    for notice in notices:
+        context.log.warning(notice)
     return MaterializeResult(
         metadata={
             "rows_written": sum(result.written for result in results.values()),
             "quarantined": sum(result.quarantined for result in results.values()),
             **written,
+            **({"notices": MetadataValue.md("\n".join(f"- {one}" for one in notices))} if notices else {}),
+            **_standing(app.lake_standing()),
+        }
+    )
+
+
+@asset(
+    group_name="ingest",
+    kinds={"stripe", "parquet"},
+    owners=OWNERS,
+    pool="lake",
+    description="The days 1, 7, 35 and 120 days ago, read once more: what no event told is repaired and shown here.",
+)
+def days_read_again(context: AssetExecutionContext, tinko: TinkoResource) -> MaterializeResult:  # type: ignore[type-arg]
+    """Hold old days against new lists."""
+    found = tinko.app().read_again(progress=_say(context))
+    rows = [
+        {"day": one.day, "object": one.object_name, "before": one.before_count, "after": one.after_count,
+         "sums": ", ".join(f"{name} {old} -> {new}" for name, (old, new) in one.sums.items())}
+        for one in found.differences
+    ]  # fmt: skip
+    counts = {
+        "read": found.read,
+        "missing": found.missing,
+        "changed": found.changed,
+        "deleted": found.deleted,
+    }
+    return MaterializeResult(
+        metadata={
+            "days": ", ".join(found.days),
+            **counts,
+            "repaired": found.repaired,
+            "differences": _table(rows),
         }
     )

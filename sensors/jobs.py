@@ -14,7 +14,7 @@ from dagster import (
     op,
 )
 
-from assets.ingest import stripe_changes, stripe_objects
+from assets.ingest import days_read_again, stripe_changes, stripe_objects
 from assets.recovery import (
     failed_payments,
     ledger_export,
@@ -58,6 +58,14 @@ report_job = define_asset_job(
     description="Export the ledger, build and test the marts, publish snapshot and report, check every invariant.",
 )
 
+
+read_again_job = define_asset_job(
+    "read_again_job",
+    selection=AssetSelection.assets(days_read_again),
+    executor_def=in_process_executor,
+    tags={"dagster/max_runtime": "7200"},
+    description="Hold the days 1, 7, 35 and 120 days ago against fresh lists, and repair what differs.",
+)
 
 reconcile_job = define_asset_job(
     "reconcile_job",
@@ -110,6 +118,6 @@ def email_job() -> None:
     send_messages()
 
 
-ASSET_JOBS = [ingest_job, recovery_job, retrain_job, report_job, reconcile_job]
+ASSET_JOBS = [ingest_job, read_again_job, recovery_job, retrain_job, report_job, reconcile_job]
 OP_JOBS: list[JobDefinition] = [retry_job, email_job]
 JOBS: list[Any] = [*ASSET_JOBS, *OP_JOBS]

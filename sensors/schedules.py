@@ -16,7 +16,15 @@ from dagster import (
     schedule,
 )
 
-from sensors.jobs import email_job, reconcile_job, recovery_job, report_job, retrain_job, retry_job
+from sensors.jobs import (
+    email_job,
+    read_again_job,
+    reconcile_job,
+    recovery_job,
+    report_job,
+    retrain_job,
+    retry_job,
+)
 from tinko_pipelines.errors import SettingsError
 from tinko_pipelines.settings import load_settings
 
@@ -106,6 +114,14 @@ reconcile_hourly = beat(
     "Every hour: does the ledger agree with Stripe.",
 )
 
+nightly_reading = beat(
+    "nightly_reading",
+    read_again_job,
+    "10 0 * * *",
+    "the last reading is still at it",
+    "Each night, before the report: old days of the lake against fresh lists.",
+)
+
 nightly_report = ScheduleDefinition(
     name="nightly_report",
     job=report_job,
@@ -122,4 +138,12 @@ weekly_retrain = ScheduleDefinition(
     description="Each Monday, the text model.",
 )
 
-SCHEDULES = [refresh, retry_net, email_net, reconcile_hourly, nightly_report, weekly_retrain]
+SCHEDULES = [
+    refresh,
+    retry_net,
+    email_net,
+    reconcile_hourly,
+    nightly_reading,
+    nightly_report,
+    weekly_retrain,
+]

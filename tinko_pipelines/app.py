@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tinko_pipelines.checks import InvariantResult
-    from tinko_pipelines.lake.ingest import IngestResult, Progress
+    from tinko_pipelines.lake.backfill import Progress
+    from tinko_pipelines.lake.deep import Deep
+    from tinko_pipelines.lake.portion import Results
+    from tinko_pipelines.lake.standing import Standing
     from tinko_pipelines.ledger.control import Pause
     from tinko_pipelines.outreach.send import SendResult
     from tinko_pipelines.reconcile import Reconciled
@@ -43,8 +46,9 @@ class App(Parts):
         since: datetime | None = None,
         until: datetime | None = None,
         progress: Progress | None = None,
-    ) -> dict[str, IngestResult]:
+    ) -> Results:
         """Read objects created in `[since, until)`, all objects since the configured number of days by default."""
+        from tinko_pipelines.lake.backfill import quiet
         from tinko_pipelines.lake.changes import ingest_window
 
         with self.reader() as reader:
@@ -56,11 +60,12 @@ class App(Parts):
                 until=until,
                 now=self.clock.now(),
                 since_days=self.settings.ingest_since_days,
-                progress=progress,
+                progress=progress or quiet,
             )
 
-    def ingest_changes(self, *, progress: Progress | None = None) -> dict[str, IngestResult]:
+    def ingest_changes(self, *, progress: Progress | None = None) -> Results:
         """Bring the lake up to date: what was created or changed since the last look."""
+        from tinko_pipelines.lake.backfill import quiet
         from tinko_pipelines.lake.changes import ingest_changes
 
         with self.reader() as reader:
@@ -69,8 +74,33 @@ class App(Parts):
                 self.lake,
                 now=self.clock.now(),
                 since_days=self.settings.ingest_since_days,
-                progress=progress,
+                progress=progress or quiet,
             )
+
+    def read_again(self, days: Iterable[date] | None = None, *, progress: Progress | None = None) -> Deep:
+        """Hold days of the lake against fresh lists and repair what differs; by default those that are due today."""
+        from tinko_pipelines.lake.backfill import quiet
+        from tinko_pipelines.lake.deep import days_to_read, reconcile_days
+
+        now = self.clock.now()
+        with self.reader() as reader:
+            wanted = days_to_read(now) if days is None else days
+            undated_too = days is not None
+            return reconcile_days(
+                reader, self.lake, wanted, now=now, undated_too=undated_too, progress=progress or quiet
+            )
+
+    def reparse(self) -> Results:
+        """Parse the kept pages once more; nothing is asked of Stripe."""
+        from tinko_pipelines.lake.intake import reparse
+
+        return reparse(self.lake)
+
+    def lake_standing(self) -> Standing:
+        """How fresh the lake is, what is still to be read, what was set aside."""
+        from tinko_pipelines.lake.standing import standing
+
+        return standing(self.lake, self.clock.now())
 
     def failed_payments(self) -> pa.Table:
         """Find the debts whose first charge failed and keep them as a derived table."""

@@ -6,17 +6,16 @@ error and an exit code that is not 0; a traceback means a bug of ours.
 
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tinko_pipelines import cli_desk, cli_ledger
+from tinko_pipelines import cli_desk, cli_lake, cli_ledger
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, show_work, told
-from tinko_pipelines.errors import ChecksFailedError, InputError, TinkoError
+from tinko_pipelines.errors import ChecksFailedError, TinkoError
 from tinko_pipelines.settings import load_settings
-from tinko_pipelines.terminal import counting, show_demo, show_rows, summary_lines
+from tinko_pipelines.terminal import show_demo, show_rows, summary_lines
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +26,13 @@ cli = typer.Typer(
 cli.add_typer(cli_ledger.ledger, name="ledger")
 cli.add_typer(cli_desk.case, name="case")
 cli.add_typer(cli_desk.mail, name="mail")
-for command in (cli_ledger.reconcile, cli_ledger.anomalies, cli_ledger.pause, cli_ledger.resume):
+for command in (
+    cli_lake.ingest,
+    cli_ledger.reconcile,
+    cli_ledger.anomalies,
+    cli_ledger.pause,
+    cli_ledger.resume,
+):
     cli.command()(command)
 
 
@@ -86,35 +91,6 @@ def sandbox(
         pass
     finally:
         process.stop()
-
-
-@cli.command()
-def ingest(
-    objects: Annotated[str | None, typer.Option(help="Names separated by commas; all by default.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Created at or after this moment (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Created before this moment (UTC).")] = None,
-    changes: Annotated[bool, typer.Option(help="Only what has changed since the last such look.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Read objects from Stripe into the lake; print the rows written."""
-    app = application()
-    if changes and (objects or since or until):
-        raise InputError("--changes goes by itself: it knows what to read")
-    with counting(err) as progress:
-        if changes:
-            results = app.ingest_changes(progress=progress)
-        else:
-            names = [name.strip() for name in objects.split(",") if name.strip()] if objects else None
-            results = app.ingest(names, since=_utc(since), until=_utc(until), progress=progress)
-    for name, result in results.items():
-        for notice in result.notices:
-            err.print(f"{name}: {notice}", markup=False, highlight=False)
-    rows = {name: result.written for name, result in results.items()}
-    if as_json:
-        totals = {name: {**result.counts(), "written": result.written} for name, result in results.items()}
-        show({"written": sum(rows.values()), "objects": totals}, as_json)
-    else:
-        show({**rows, "written": sum(rows.values())}, as_json)
 
 
 @cli.command()
@@ -228,11 +204,6 @@ def check(as_json: AsJson = False) -> None:
         raise ChecksFailedError(
             f"{len(broken)} of {len(results)} invariants are broken: {', '.join(r.name for r in broken)}"
         )
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    """A moment from the command line; without an offset it is UTC."""
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _say_what_goes_on(folder: Path, **asked: int) -> None:

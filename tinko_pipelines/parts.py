@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,13 @@ class Parts:
             return SandboxClock(self.settings.stripe_api_base)
         stands_at = self.settings.sandbox_stands_at
         return SystemClock() if stands_at is None else FixedClock(stands_at)
+
+    def _present(self) -> Callable[[], datetime]:
+        """What reads business time often: a sandbox's, which stands still meanwhile, is asked for once."""
+        if isinstance(self.clock, SystemClock):
+            return self.clock.now
+        moment = self.clock.now()
+        return lambda: moment
 
     def _budget(self, *, reading: bool) -> RequestBudget:
         """Our own ceiling on requests to Stripe, shared by all readers and writers through the ledger."""
@@ -73,6 +81,7 @@ class Parts:
             self.settings.stripe_api_base,
             self.settings.stripe_account,
             rate=self._budget(reading=True),
+            now=self._present(),
         )
         try:
             yield reader

@@ -7,13 +7,21 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from tinko_pipelines.money import format_minor
 
 if TYPE_CHECKING:
     from tinko_pipelines.demo import DemoResult
+    from tinko_pipelines.lake.backfill import Left
 
 WIDEST = 10_000
 NEXT = (
@@ -24,22 +32,23 @@ NEXT = (
 
 
 @contextmanager
-def counting(console: Console) -> Iterator[Callable[[str, int], None]]:
-    """A line per name that counts up as `(name, more)` is called; gone when the work is done."""
+def reading(console: Console) -> Iterator[Callable[[Left], None]]:
+    """A bar of the time that is read, with what is left beside it; gone when the work is done."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description:<24}{task.completed:>10,.0f}"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        tasks: dict[str, Any] = {}
+        task = progress.add_task("Reading from Stripe", total=1.0)
 
-        def count(name: str, more: int) -> None:
-            if name not in tasks:
-                tasks[name] = progress.add_task(name, total=None)
-            progress.advance(tasks[name], more)
+        def show(left: Left) -> None:
+            told = f"{left.rows:,} objects on {left.pages:,} pages, {len(left.ranges)} ranges left"
+            progress.update(task, completed=left.covered, description=told)
 
-        yield count
+        yield show
 
 
 def share(part: float | None) -> str:

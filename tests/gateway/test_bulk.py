@@ -93,7 +93,9 @@ def test_a_refusal_is_loud(served: tuple[Book, BulkReader], status: int, word: s
 
 def test_a_page_that_is_none(served: tuple[Book, BulkReader]) -> None:
     book, reader = served
-    book.answers = [(200, b"<html>")]
+    book.answers = [(200, b"<html>"), (200, b"<html>")]
+    assert len(next(reader.pages("charges")).data) == 100
+    book.answers = [(200, b"<html>")] * 6
     with pytest.raises(GatewayError, match="as Stripe does"):
         next(reader.pages("charges"))
 

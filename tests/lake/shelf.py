@@ -8,11 +8,12 @@ from tinko_pipelines.lake.schemas import OBJECTS
 
 
 class Shelf:
-    """Objects by list name; `missing` lists answer 404; `asked` counts requests by path."""
+    """Objects by list name; `missing` lists answer 404, `forbidden` ones 403; `asked` counts requests by path."""
 
     def __init__(self) -> None:
         self.objects: dict[str, list[Any]] = {PATHS.get(name, name): [] for name in OBJECTS}
         self.missing: set[str] = set()
+        self.forbidden: set[str] = set()
         self.asked: list[str] = []
         self.base = ""
 
@@ -28,6 +29,8 @@ class Shelf:
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         name = parts.path.removeprefix("/v1/")
         self.asked.append(name)
+        if name in self.forbidden:
+            return 403, {"error": {"message": "no right"}}
         if name in self.missing:
             return 404, {"error": {"message": "unknown"}}
         if name not in self.objects:
@@ -41,11 +44,15 @@ class Shelf:
     def _page(self, name: str, query: dict[str, str]) -> dict[str, Any]:
         def born(item: Any) -> int:
             created = item.get("created") if isinstance(item, dict) else None
-            return min(created, 10**11) if isinstance(created, int) else 10**11
+            return created if isinstance(created, int) and created < 10**11 else 10**11
 
         rows = sorted(self.objects[name], key=born, reverse=True)
         low, high = int(query.get("created[gte]", 0)), int(query.get("created[lt]", 10**12))
-        rows = [item for item in rows if low <= born(item) < high and "deleted" not in item]
+        rows = [
+            item
+            for item in rows
+            if (low <= born(item) < high or born(item) == 10**11) and "deleted" not in item
+        ]
         if "starting_after" in query:
             at = next(n for n, item in enumerate(rows) if item.get("id") == query["starting_after"])
             rows = rows[at + 1 :]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.lake.rows import put
 from tests.lake.stripe_objects import (
     DAY,
     START,
@@ -19,8 +20,6 @@ from tests.lake.stripe_objects import (
     subscription,
 )
 from tinko_pipelines.lake.debts import FAILED_PAYMENTS, failed_payments
-from tinko_pipelines.lake.parse import Malformed, parse
-from tinko_pipelines.lake.schemas import BY_STRIPE_OBJECT, OBJECTS
 from tinko_pipelines.lake.store import Lake
 
 NOW = datetime.fromtimestamp(START + 30 * DAY, UTC)
@@ -28,11 +27,7 @@ NOW = datetime.fromtimestamp(START + 30 * DAY, UTC)
 
 def debts(folder: Path, *items: dict[str, Any]) -> list[dict[str, Any]]:
     lake = Lake(folder)
-    for item in items:
-        name = BY_STRIPE_OBJECT[item["object"]]
-        row = parse(OBJECTS[name], item, "default", False, NOW)
-        assert not isinstance(row, Malformed), row
-        lake.upsert(name, [row])
+    put(lake, NOW, *items)
     table = failed_payments(lake, NOW)
     assert table.schema == FAILED_PAYMENTS
     rows: list[dict[str, Any]] = table.to_pylist()

@@ -1,6 +1,7 @@
 """Reading lists into the lake over a real socket: complete, once, and with what is malformed set aside."""
 
 import os
+import shutil
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.lake.rows import origin
 from tests.lake.shelf import Shelf
 from tests.lake.stripe_objects import (
     DAY,
@@ -29,6 +31,7 @@ from tinko_pipelines.gateway.bulk import BulkReader
 from tinko_pipelines.lake.changes import ingest_changes
 from tinko_pipelines.lake.debts import failed_payments
 from tinko_pipelines.lake.ingest import ingest
+from tinko_pipelines.lake.intake import reparse
 from tinko_pipelines.lake.parse import Malformed, parse
 from tinko_pipelines.lake.schemas import OBJECTS
 from tinko_pipelines.lake.store import Lake
@@ -41,18 +44,19 @@ def files(root: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in found}
 
 
-def test_every_page_is_read_and_a_second_run_changes_no_file(
+def test_every_page_is_read_and_a_second_run_changes_nothing(
     shelf: Shelf, reader: BulkReader, tmp_path: Path
 ) -> None:
     shelf.put("charges", *(charge(f"ch_{n:03}", START + n * 3600) for n in range(230)))
     lake = Lake(tmp_path)
-    first = ingest(reader, lake, objects=["charges"], now=NOW)["charges"]
+    since = datetime.fromtimestamp(START, UTC)
+    first = ingest(reader, lake, objects=["charges"], since=since, now=NOW)["charges"]
     assert (first.read, first.new, first.pages) == (230, 230, 3)
     assert len(list((tmp_path / "tables" / "charges" / "default").iterdir())) == 10
-    before = files(tmp_path)
+    before = lake.table("charges").drop_columns(["fetched_at", "version_at"])
     again = ingest(reader, Lake(tmp_path), objects=["charges"], now=NOW + timedelta(hours=1))["charges"]
     assert (again.new, again.changed, again.unchanged) == (0, 0, 230)
-    assert files(tmp_path) == before
+    assert lake.table("charges").drop_columns(["fetched_at", "version_at"]).equals(before)
     row = lake.table("charges").to_pylist()[0]
     assert (row["card_fingerprint"], row["network_decline_code"], row["livemode"]) == ("fp_1", "51", False)
 
@@ -63,8 +67,10 @@ def test_the_newest_version_of_an_object_wins(shelf: Shelf, reader: BulkReader, 
     ingest(reader, lake, objects=["charges"], now=NOW)
     shelf.put("charges", paid("ch_1", START, refunded=True, amount_refunded=1900))
     assert ingest(reader, lake, objects=["charges"], now=NOW + timedelta(hours=1))["charges"].changed == 1
+    old = BulkReader("sk_test_x", shelf.base, "default", now=lambda: NOW - timedelta(hours=1))
     shelf.put("charges", paid("ch_1", START))
-    assert ingest(reader, lake, objects=["charges"], now=NOW)["charges"].changed == 0
+    assert ingest(old, lake, objects=["charges"], now=NOW)["charges"].changed == 0
+    old.close()
     assert [row["refunded"] for row in lake.table("charges").to_pylist()] == [True]
 
 
@@ -76,15 +82,22 @@ def test_a_range_reads_only_its_days(shelf: Shelf, reader: BulkReader, tmp_path:
     assert sorted(lake.table("charges")["id"].to_pylist()) == ["ch_1", "ch_2"]
 
 
-def test_raw_pages_can_be_parsed_again(shelf: Shelf, reader: BulkReader, tmp_path: Path) -> None:
-    import orjson
-
-    shelf.put("charges", charge("ch_1", START))
+def test_kept_pages_are_parsed_again_without_asking_stripe(
+    shelf: Shelf, reader: BulkReader, tmp_path: Path
+) -> None:
+    gone = {"id": "cus_1", "object": "customer", "deleted": True}
+    shelf.put("charges", charge("ch_1", START), charge("ch_2", START + 5, amount="x"))
+    shelf.objects["customers"] = [gone]
     lake = Lake(tmp_path)
-    ingest(reader, lake, objects=["charges"], now=NOW)
-    [(about, body)] = lake.pages("charges")
-    assert about["api_version"] == "2026-10-28.endive"
-    assert orjson.loads(body)["data"][0]["payment_method_details"]["card"]["funding"] == "debit"
+    ingest(reader, lake, now=NOW)
+    before = {name: lake.table(name) for name in ("charges", "customers")}
+    shutil.rmtree(tmp_path / "tables")
+    shelf.asked.clear()
+    results = reparse(Lake(tmp_path))
+    assert (results["charges"].new, results["charges"].quarantined, results["customers"].deleted) == (1, 1, 1)
+    assert {name: lake.table(name) for name in before} == before
+    assert shelf.asked == []
+    assert reparse(lake)["charges"].written == 0
 
 
 BAD: list[tuple[str, Any, str]] = [
@@ -174,7 +187,7 @@ def test_changes_fetch_what_events_name_and_then_nothing(
     shelf.put("customers", customer("cus_1", born))
     ingest_changes(reader, lake, now=NOW, since_days=30)
     later = NOW + timedelta(hours=6)
-    at = int(later.timestamp()) - 60
+    at = int(later.timestamp()) - 120
     shelf.put("invoices", invoice("in_1", born, status="paid"))
     shelf.put("payment_intents", intent("pi_new", at))
     shelf.objects["customers"] = [{"id": "cus_1", "object": "customer", "deleted": True}]
@@ -226,10 +239,9 @@ def test_an_event_without_a_proper_id_is_set_aside(
     ingest_changes(reader, lake, now=NOW, since_days=30)
     later = NOW + timedelta(hours=1)
     shelf.put("invoices", invoice("in_1", int((NOW - timedelta(days=5)).timestamp())))
-    odd = event("evt_1", int(later.timestamp()) - 60, "invoice.voided", invoice("in_1", START))
+    odd = event("evt_1", int(later.timestamp()) - 120, "invoice.voided", invoice("in_1", START))
     shelf.objects["events"].append({**odd, "id": name})
     assert ingest_changes(reader, lake, now=later, since_days=30)["events"].quarantined == 1
-    assert lake.table("invoices").num_rows == 1
 
 
 def test_a_look_cut_short_is_made_good_by_the_next(shelf: Shelf, reader: BulkReader, tmp_path: Path) -> None:
@@ -239,7 +251,7 @@ def test_a_look_cut_short_is_made_good_by_the_next(shelf: Shelf, reader: BulkRea
     ingest_changes(reader, lake, now=NOW, since_days=30)
     later = NOW + timedelta(hours=6)
     shelf.put("invoices", invoice("in_1", born, status="void"))
-    shelf.put("events", event("evt_1", int(later.timestamp()) - 60, "invoice.voided", invoice("in_1", born)))
+    shelf.put("events", event("evt_1", int(later.timestamp()) - 120, "invoice.voided", invoice("in_1", born)))
     closed = BulkReader("sk_test_x", "http://127.0.0.1:9", "default", sleep=lambda _: None)
     with pytest.raises(GatewayError):
         ingest_changes(closed, lake, now=later, since_days=30)
@@ -299,5 +311,53 @@ def test_a_full_disk_leaves_the_old_file(shelf: Shelf, reader: BulkReader, tmp_p
     st.sampled_from(sorted(charge("ch_1", START))),
 )
 def test_no_content_of_a_field_raises(value: Any, field: str) -> None:
-    parsed = parse(OBJECTS["charges"], {**charge("ch_1", START), field: value}, "a", False, NOW)
+    parsed = parse(OBJECTS["charges"], {**charge("ch_1", START), field: value}, origin(NOW))
     assert isinstance(parsed, Malformed) or parsed["id"]
+
+
+def test_fields_nobody_knows_are_kept_and_said(shelf: Shelf, reader: BulkReader, tmp_path: Path) -> None:
+    shelf.put("charges", charge("ch_1", START, novelty={"a": 1}), charge("ch_2", START + 5))
+    lake = Lake(tmp_path)
+    result = ingest(reader, lake, objects=["charges"], now=NOW)["charges"]
+    assert result.notices == ("charges has fields nobody knows here, kept in `extra`: novelty",)
+    assert lake.table("charges")["extra"].to_pylist() == ['{"novelty":{"a":1}}', None]
+
+
+def test_a_pause_longer_than_events_are_kept_is_said(
+    shelf: Shelf, reader: BulkReader, tmp_path: Path
+) -> None:
+    lake = Lake(tmp_path)
+    assert ingest_changes(reader, lake, now=NOW, since_days=90)["events"].notices == ()
+    late = ingest_changes(reader, lake, now=NOW + timedelta(days=40), since_days=90)
+    assert "Stripe keeps them for 30 days: everything created since" in late["events"].notices[0]
+
+
+@pytest.mark.parametrize("count", [10, 700])
+def test_one_new_charge_costs_the_same_requests_whatever_the_history(
+    count: int, shelf: Shelf, reader: BulkReader, tmp_path: Path
+) -> None:
+    shelf.put("charges", *(paid(f"ch_{n:03}", START - n * 3600) for n in range(count)))
+    lake = Lake(tmp_path)
+    ingest_changes(reader, lake, now=NOW, since_days=300)
+    ingest_changes(reader, lake, now=NOW + timedelta(hours=2), since_days=300)
+    later = NOW + timedelta(hours=4)
+    born = int(later.timestamp()) - 600
+    shelf.put("charges", paid("ch_new", born))
+    shelf.put("events", event("evt_1", born, "charge.succeeded", paid("ch_new", born)))
+    shelf.asked.clear()
+    assert ingest_changes(reader, lake, now=later, since_days=300)["charges"].new == 1
+    assert len(shelf.asked) == 12
+
+
+def test_a_key_that_has_lost_a_right_fails_and_keeps_what_had_come(
+    shelf: Shelf, reader: BulkReader, tmp_path: Path
+) -> None:
+    shelf.put("charges", charge("ch_1", START))
+    shelf.forbidden.add("invoices")
+    lake = Lake(tmp_path)
+    with pytest.raises(GatewayError, match="/v1/invoices: the key lacks the right"):
+        ingest(reader, lake, objects=["charges", "invoices"], now=NOW)
+    shelf.forbidden.clear()
+    ingest(reader, lake, objects=["charges", "invoices"], now=NOW)
+    assert lake.table("charges").num_rows == 1
+    assert lake.notes("backfill-") == {}

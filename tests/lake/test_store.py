@@ -5,9 +5,9 @@ import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.lake.rows import put
 from tests.lake.stripe_objects import START, charge
-from tinko_pipelines.lake.parse import Malformed, parse
-from tinko_pipelines.lake.schemas import OBJECTS
+from tinko_pipelines.lake.parse import Malformed
 from tinko_pipelines.lake.store import Lake
 
 NOW = datetime.fromtimestamp(START, UTC)
@@ -17,9 +17,7 @@ WRITERS, ROUNDS = 4, 15
 def write(folder: Path, writer: int) -> None:
     lake = Lake(folder)
     for number in range(ROUNDS):
-        row = parse(OBJECTS["charges"], charge(f"ch_{writer}_{number}", START), "default", False, NOW)
-        assert not isinstance(row, Malformed)
-        lake.upsert("charges", [row])
+        put(lake, NOW, charge(f"ch_{writer}_{number}", START))
         lake.quarantine("charges", "default", [Malformed(None, "no id", f"{writer} {number}")], NOW)
 
 
@@ -38,7 +36,6 @@ def test_writers_in_several_processes_lose_nothing_of_each_other(tmp_path: Path)
 
 def test_what_holds_names_and_addresses_is_for_its_owner_alone(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    lake.keep_page("customers", "default", b"{}", {})
     lake.quarantine("customers", "default", [Malformed(None, "no id", "{}")], NOW)
-    for folder in (tmp_path / "raw", tmp_path / "tables" / "quarantine"):
+    for folder in (tmp_path / "raw", tmp_path / "incoming", tmp_path / "tables" / "quarantine"):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -131,6 +131,7 @@ def test_a_debt_is_ours_once_stripe_has_ended_its_own_retries_however_late(shop:
         shop.app.drain(owner="test")
     assert (shop.case(debt)["state"], shop.attempts(debt)) == ("open", [])
     shop.stripe.mode(stripe_retries="off")
+    shop.advance(timedelta(minutes=2))
     shop.refresh()
     assert shop.case(debt)["move"] == "retry"
 
@@ -145,6 +146,7 @@ def test_a_debt_that_stripe_takes_up_itself_waits_and_comes_back(shop: Shop) -> 
     shop.refresh()
     assert (shop.case(debt)["state"], shop.case(debt)["move"]) == ("open", "wait_stripe")
     shop.stripe.mode(stripe_retries="off")
+    shop.advance(timedelta(minutes=2))
     shop.refresh()
     shop.until_due(debt)
     shop.app.drain(owner="test")

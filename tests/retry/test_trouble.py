@@ -231,6 +231,7 @@ def test_a_process_that_slept_after_its_look_charges_nothing_by_it(
     assert [row["state"] for row in rows(ledger, attempt)] == [state]
     with ledger.write() as connection:
         connection.execute(attempt.update().where(attempt.c.state == "calling").values(lease_until=None))
+    monkeypatch.undo()
     run(ledger, fake, 8.1)
     assert (case_of(ledger, "pi_1")["state"], fake.succeeded("pi_1")) == ("recovered", 1)
 

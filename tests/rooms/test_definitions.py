@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from dagster import (
     AssetCheckResult,
@@ -87,7 +88,7 @@ def test_everything_is_there() -> None:
     }  # fmt: skip
     assert {sensor.name for sensor in repository.sensor_defs} == {"due_retries", "due_messages"}
     assert {each.name for each in repository.schedule_defs} == {
-        "refresh", "retry_net", "email_net", "reconcile_hourly", "nightly_report", "weekly_retrain",
+        "refresh", "retry_net", "email_net", "reconcile_hourly", "nightly_reading", "nightly_report", "weekly_retrain",
     }  # fmt: skip
 
 
@@ -196,7 +197,7 @@ def test_a_quarantined_object_turns_a_check_yellow() -> None:
     app = App(load_settings())
     app.lake.quarantine("charges", "default", [Malformed("ch_1", "amount is text", "{}")], NOW)
     result = nothing_quarantined(TinkoResource())
-    app.lake.release("charges", "default", {"ch_1"})
+    app.lake.release("charges", "default", pa.chunked_array([["ch_1"]]))
     assert isinstance(result, AssetCheckResult)
     assert not result.passed
     assert result.severity == AssetCheckSeverity.WARN

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import pytest
 
 from tinko_pipelines.errors import GatewayError
-from tinko_pipelines.gateway.bulk import BulkReader
+from tinko_pipelines.gateway.bulk import API_VERSION, BulkReader
 from tinko_pipelines.gateway.stripe_gateway import StripeGateway
-from tinko_pipelines.lake.parse import Malformed, parse
+from tinko_pipelines.lake.columns import as_columns, page_decoder
+from tinko_pipelines.lake.parse import Malformed, Origin, parse
 from tinko_pipelines.lake.schemas import OBJECTS
 from tinko_pipelines.retry.answers import interpret
 from tinko_pipelines.retry.preflight import preflight
@@ -31,11 +32,16 @@ def gateway(sandbox):
 @pytest.mark.parametrize("name", OBJECTS)
 def test_every_object_of_the_lake_is_read_whole_and_parsed(reader, control, name):
     audit = control.book()["objects"]
-    items = [item for page in reader.pages(name) for item in page.data]
+    pages = list(reader.pages(name))
+    items = [item for page in pages for item in page.data]
     assert len(items) == audit[name]
-    now = datetime.now(UTC)
-    rows = [parse(OBJECTS[name], item, "default", False, now) for item in items]
+    origin = Origin("default", False, datetime.now(UTC), API_VERSION)
+    rows = [parse(OBJECTS[name], item, origin) for item in items]
     assert [row.reason for row in rows if isinstance(row, Malformed)] == []
+    assert {row["extra"] for row in rows} <= {None}
+    typed = as_columns(name, [(page_decoder(name)(page.body).data, origin) for page in pages])
+    assert typed is not None
+    assert typed.to_pylist() == rows
 
 
 def test_a_strange_key_is_named(sandbox):

@@ -1,24 +1,30 @@
 """Reading many objects: whole pages as bytes over plain HTTP, since SDK objects cost ten times their parsing.
 
-Reads may be repeated safely, so unlike writes they are, a bounded number of times.
+Reads may be repeated safely, so unlike writes they are, a bounded number of times. A reader may be used by several
+threads at once.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-import httpx
+import certifi
 import orjson
+import urllib3
 
 from tinko_pipelines.errors import GatewayError
+from tinko_pipelines.gateway.page import Decode, Page, last_id, plain, single_object
 from tinko_pipelines.gateway.port import RequestRate
 
 API_VERSION = "2026-10-28.endive"
 PAGE_SIZE = 100
 MOST_PAGES = 100_000
 MOST_TRIES = 6
+MOST_AT_ONCE = 16
+"""More requests in flight than this only wait for each other at Stripe."""
 PATHS = {"checkout_sessions": "checkout/sessions"}
 UNBOUNDED = frozenset({"payment_methods"})
 """Objects whose list takes no `created` bounds and so is always read whole, or only by customer."""
@@ -29,21 +35,15 @@ class NotOfferedError(GatewayError):
     """The server at this address has no such list; Stripe has them all, a stand-in may not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page as Stripe sent it, with its objects parsed once."""
-
-    object_name: str
-    account_id: str
-    body: bytes
-    fetched_at: datetime
-    api_version: str
-    request_id: str | None
-    data: list[Any]
+class CursorGoneError(GatewayError):
+    """The object a list was to go on after is no longer there; the list can be entered by time."""
 
 
 class BulkReader:
-    """Pages of one account. Raises GatewayError in one sentence for 400, 401, 403 and a lost connection."""
+    """Pages of one account. Raises GatewayError in one sentence for 400, 401, 403 and a lost connection.
+
+    `most_at_once` falls when Stripe says that too many requests are in flight; whoever runs several obeys it.
+    """
 
     def __init__(
         self,
@@ -54,16 +54,36 @@ class BulkReader:
         rate: RequestRate | None = None,
         timeout_seconds: float = 25,
         sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.account_id = account_id
         self.livemode = key.startswith(("sk_live_", "rk_live_"))
-        self._base, self._rate, self._sleep = api_base, rate, sleep
-        headers = {"Authorization": f"Bearer {key}", "Stripe-Version": API_VERSION}
-        self._client = httpx.Client(base_url=api_base, headers=headers, timeout=timeout_seconds)
+        self.most_at_once = MOST_AT_ONCE
+        self._base, self._rate, self._sleep, self.now = api_base.rstrip("/"), rate, sleep, now
+        headers = {
+            "Authorization": f"Bearer {key}",
+            "Stripe-Version": API_VERSION,
+            "Accept-Encoding": "gzip",
+            "User-Agent": "tinko-pipelines",
+        }
+        more: dict[str, Any] = {
+            "headers": headers,
+            "timeout": urllib3.Timeout(total=timeout_seconds),
+            "retries": False,
+            "maxsize": MOST_AT_ONCE,
+            "ca_certs": certifi.where(),
+        }
+        proxy = _proxy_for(self._base)
+        self._pool = urllib3.ProxyManager(proxy, **more) if proxy else urllib3.PoolManager(**more)
 
     def close(self) -> None:
-        """Give back the connection."""
-        self._client.close()
+        """Give back the connections."""
+        self._pool.clear()
+
+    @property
+    def requests_per_second(self) -> float | None:
+        """Our ceiling, where there is one."""
+        return self._rate.requests_per_second if self._rate is not None else None
 
     def pages(
         self,
@@ -74,103 +94,149 @@ class BulkReader:
         params: Mapping[str, str] | None = None,
     ) -> Iterator[Page]:
         """Every page of a list, newest first, of objects created in `[created_gte, created_lt)`."""
-        query = {"limit": str(PAGE_SIZE), **EXTRA_PARAMS.get(object_name, {}), **(params or {})}
-        if object_name not in UNBOUNDED:
-            if created_gte is not None:
-                query["created[gte]"] = str(int(created_gte.timestamp()))
-            if created_lt is not None:
-                query["created[lt]"] = str(int(created_lt.timestamp()))
+        after = None
         for _ in range(MOST_PAGES):
-            page, more = self._page(object_name, f"/v1/{PATHS.get(object_name, object_name)}", query)
+            page = self.page(
+                object_name,
+                gte=None if created_gte is None else int(created_gte.timestamp()),
+                lt=None if created_lt is None else int(created_lt.timestamp()),
+                after=after,
+                params=params,
+            )
             yield page
-            if not more or not page.data:
+            if not page.has_more or not page.data:
                 return
-            query["starting_after"] = _cursor(object_name, page)
+            after = last_id(page)
         raise GatewayError(f"{object_name}: more than {MOST_PAGES} pages; read a shorter range")
+
+    def page(
+        self,
+        object_name: str,
+        *,
+        gte: int | None = None,
+        lt: int | None = None,
+        after: str | None = None,
+        params: Mapping[str, str] | None = None,
+        decode: Decode = plain,
+    ) -> Page:
+        """One page of the objects created in `[gte, lt)` (unix seconds) that come after the one with the id `after`.
+
+        Raises NotOfferedError where there is no such list, CursorGoneError where there is no such object.
+        """
+        path = _path(object_name)
+        query = {"limit": str(PAGE_SIZE), **EXTRA_PARAMS.get(object_name, {}), **(params or {})}
+        bounds = {"created[gte]": gte, "created[lt]": lt} if object_name not in UNBOUNDED else {}
+        query |= {name: str(at) for name, at in bounds.items() if at is not None}
+        if after is not None:
+            query["starting_after"] = after
+        return self._read(object_name, f"{path}?{urlencode(query)}", decode, after=after)
 
     def retrieve(self, object_name: str, object_id: str) -> Page | None:
         """One object by id as a page of its own, or None when Stripe does not have it."""
-        path = f"/v1/{PATHS.get(object_name, object_name)}/{object_id}"
-        response = self._get(path, {})
-        if response.status_code == 404:
-            return None
-        return self._parsed(object_name, response, lambda document: [document])[0]
-
-    def _page(self, object_name: str, path: str, query: Mapping[str, str]) -> tuple[Page, bool]:
-        by_customer = object_name in UNBOUNDED
-        response = self._get(path, query, by_customer=by_customer)
-        if response.status_code == 404 and "starting_after" not in query:
-            raise NotOfferedError(f"{self._base} has no {path}")
-        if response.status_code == 400:
-            raise NotOfferedError(f"{path} is only listed by customer; what is needed is read by id")
-        return self._parsed(object_name, response, lambda document: document["data"])
-
-    def _parsed(
-        self, object_name: str, response: httpx.Response, rows: Callable[[Any], list[Any]]
-    ) -> tuple[Page, bool]:
         try:
-            document = orjson.loads(response.content)
-            data = rows(document)
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            raise GatewayError(f"{response.url.path} at {self._base} did not answer as Stripe does") from None
-        page = Page(
-            object_name,
-            self.account_id,
-            response.content,
-            datetime.now(UTC),
-            response.headers.get("stripe-version", API_VERSION),
-            response.headers.get("request-id"),
-            data,
-        )
-        return page, bool(document.get("has_more"))
+            return self._read(object_name, f"{_path(object_name)}/{object_id}", single_object, single=True)
+        except NotOfferedError:
+            return None
 
-    def _get(self, path: str, query: Mapping[str, str], *, by_customer: bool = False) -> httpx.Response:
+    def _read(
+        self, object_name: str, path: str, decode: Decode, *, after: str | None = None, single: bool = False
+    ) -> Page:
+        """The page at a path. What is no page is asked for again, as a server's error is."""
         why = ""
         for attempt in range(MOST_TRIES):
             if self._rate is not None:
                 self._rate.acquire()
+            asked_at, began = self.now(), time.monotonic()
             try:
-                response = self._client.get(path, params=dict(query))
-            except httpx.TransportError as error:
+                response = self._send(path)
+            except urllib3.exceptions.HTTPError as error:
                 why = type(error).__name__
                 self._sleep(min(8.0, 0.25 * 2**attempt))
                 continue
-            if response.status_code == 429 or response.status_code >= 500:
-                why = f"HTTP {response.status_code}"
-                wait_seconds = _wait_seconds(response, attempt)
-                if response.status_code == 429 and self._rate is not None:
-                    self._rate.back_off(wait_seconds)
-                self._sleep(wait_seconds)
+            seconds = time.monotonic() - began
+            if response.status == 429 or response.status >= 500:
+                why = f"HTTP {response.status}"
+                self._wait(response, attempt)
                 continue
-            if response.status_code in {200, 404} or (response.status_code == 400 and by_customer):
-                return response
-            raise self._refused(path, response)
-        raise GatewayError(f"{self._base}{path} cannot be read ({why}): check the address and try again")
+            if response.status != 200:
+                raise self._refused(object_name, path, response, after=after, single=single)
+            try:
+                found = decode(response.data)
+            except ValueError:
+                why = "it did not answer as Stripe does"
+                self._sleep(min(8.0, 0.25 * 2**attempt))
+                continue
+            return Page(
+                object_name,
+                self.account_id,
+                response.data,
+                asked_at,
+                response.headers.get("stripe-version", API_VERSION),
+                response.headers.get("request-id"),
+                found.data,
+                found.has_more,
+                seconds,
+            )
+        shown = path.partition("?")[0]
+        raise GatewayError(f"{self._base}{shown} cannot be read ({why}): check the address and try again")
 
-    def _refused(self, path: str, response: httpx.Response) -> GatewayError:
+    def _send(self, path: str) -> urllib3.BaseHTTPResponse:
+        return self._pool.request("GET", self._base + path)
+
+    def _wait(self, response: urllib3.BaseHTTPResponse, attempt: int) -> None:
+        """As long as Stripe asks for, and with fewer requests at once where those are too many."""
+        wait_seconds = _wait_seconds(response, attempt)
+        if response.status == 429:
+            if str(response.headers.get("stripe-rate-limited-reason", "")).endswith("concurrency"):
+                self.most_at_once = max(1, self.most_at_once - 1)
+            elif self._rate is not None:
+                self._rate.back_off(wait_seconds)
+        self._sleep(wait_seconds)
+
+    def _refused(
+        self,
+        object_name: str,
+        path: str,
+        response: urllib3.BaseHTTPResponse,
+        *,
+        after: str | None,
+        single: bool,
+    ) -> GatewayError:
+        path = path.partition("?")[0]
+        try:
+            detail = orjson.loads(response.data)["error"]
+            message, param = str(detail.get("message", ""))[:200], detail.get("param")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            message, param = "", None
+        if after is not None and (response.status == 404 or param == "starting_after"):
+            return CursorGoneError(f"{path}: there is no {after} to go on after")
+        if response.status == 404:
+            return NotOfferedError(f"{self._base} has no {path}")
+        if response.status == 400 and object_name in UNBOUNDED and not single:
+            return NotOfferedError(f"{path} is only listed by customer; what is needed is read by id")
         said = {
             400: "the request is refused",
             401: "the key is refused: set STRIPE_SECRET_KEY to a valid key",
             403: "the key lacks the right to read it: widen the key's rights",
-        }.get(response.status_code, f"HTTP {response.status_code}")
-        try:
-            detail = str(orjson.loads(response.content)["error"]["message"])[:200]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            detail = ""
+        }.get(response.status, f"HTTP {response.status}")
         return GatewayError(
-            f"{path}: {said}" + (f" ({detail})" if detail and response.status_code == 400 else "")
+            f"{path}: {said}" + (f" ({message})" if message and response.status == 400 else "")
         )
 
 
-def _cursor(object_name: str, page: Page) -> str:
-    """The id to go on after: the last one, or the nearest before it where the last object is malformed."""
-    for item in reversed(page.data):
-        if isinstance(item, dict) and isinstance(item.get("id"), str):
-            return str(item["id"])
-    raise GatewayError(f"{object_name}: a page of {len(page.data)} objects has no id to go on from")
+def _path(object_name: str) -> str:
+    return f"/v1/{PATHS.get(object_name, object_name)}"
 
 
-def _wait_seconds(response: httpx.Response, attempt: int) -> float:
+def _proxy_for(base: str) -> str | None:
+    """What the environment says stands between us and that address."""
+    parts = urlsplit(base)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+def _wait_seconds(response: urllib3.BaseHTTPResponse, attempt: int) -> float:
     try:
         return min(60.0, max(0.0, float(response.headers["retry-after"])))
     except (KeyError, ValueError):

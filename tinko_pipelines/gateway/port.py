@@ -9,6 +9,8 @@ from tinko_pipelines.gateway.records import Answer
 class RequestRate(Protocol):
     """Leave to send requests, shared by everybody who speaks to the same account."""
 
+    requests_per_second: float
+
     def acquire(self, max_wait_seconds: float | None = None) -> float:
         """Wait for leave to send one request; 0.0, or the seconds still to wait where that is too long."""
         ...

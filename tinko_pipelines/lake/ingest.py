@@ -1,24 +1,35 @@
-"""From Stripe's lists into the lake: whole ranges, and later only what has changed. Decides nothing about payments."""
+"""From Stripe's lists into the lake: whole ranges of time, and single objects by id. Decides nothing about payments."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import fcntl
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from tinko_pipelines.errors import InputError
-from tinko_pipelines.gateway.bulk import NotOfferedError, Page
-from tinko_pipelines.lake.parse import Malformed, Row, parse
+from tinko_pipelines.gateway.bulk import UNBOUNDED
+from tinko_pipelines.gateway.page import Page
+from tinko_pipelines.lake.backfill import Backfill, Left, Progress, quiet
+from tinko_pipelines.lake.intake import Intake
+from tinko_pipelines.lake.portion import Results
+from tinko_pipelines.lake.ranges import Range, from_told
 from tinko_pipelines.lake.schemas import OBJECTS
 from tinko_pipelines.lake.store import Lake
 
 if TYPE_CHECKING:
     from tinko_pipelines.gateway.bulk import BulkReader
 
-ROWS_AT_ONCE = 20_000
-"""So many rows are held in memory before they are written."""
 LOOKED_UP_MAX = 10_000
+READ_AT_ONCE = 100
+"""So many single objects are asked for before what came is kept."""
+RESUMED_HOURS = 24
+"""What is left of an older back-fill is begun anew: what it had read is too old to be finished."""
 MISSING: Mapping[str, str] = {
     "customers": "SELECT account_id, customer_id AS id, created_at AS seen_at FROM charges"
     " WHERE status = 'failed' AND customer_id IS NOT NULL",
@@ -35,37 +46,6 @@ MISSING: Mapping[str, str] = {
         WHERE s.default_payment_method_id LIKE 'pm_%'""",
 }
 """What is needed to judge failed debts, however old it is: the last ones name what the first ones brought."""
-Progress = Callable[[str, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class IngestResult:
-    """What reading one object came to; `notices` are things a person should know."""
-
-    read: int = 0
-    new: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    quarantined: int = 0
-    pages: int = 0
-    notices: tuple[str, ...] = ()
-
-    @property
-    def written(self) -> int:
-        """Rows that are in the lake now and were not before, or not so."""
-        return self.new + self.changed
-
-    def plus(self, other: IngestResult) -> IngestResult:
-        """Both together."""
-        sums = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
-        return IngestResult(**sums, notices=self.notices + other.notices)
-
-    def counts(self) -> dict[str, Any]:
-        """The numbers by name."""
-        return asdict(self)
-
-
-_COUNTS = ("read", "new", "changed", "unchanged", "quarantined", "pages")
 
 
 def named(objects: Iterable[str]) -> list[str]:
@@ -85,65 +65,70 @@ def ingest(
     since: datetime | None = None,
     until: datetime | None = None,
     now: datetime,
-    progress: Progress | None = None,
-) -> dict[str, IngestResult]:
-    """Read everything created in `[since, until)`; what is there already is not written again."""
-    results: dict[str, IngestResult] = {}
-    for name in named(objects):
-        total = IngestResult()
-        try:
-            batch: list[Page] = []
-            for page in reader.pages(name, created_gte=since, created_lt=until):
-                batch.append(page)
-                if progress is not None:
-                    progress(name, len(page.data))
-                if sum(len(one.data) for one in batch) >= ROWS_AT_ONCE:
-                    total = total.plus(take_in(lake, reader, name, batch, now))
-                    batch = []
-            total = total.plus(take_in(lake, reader, name, batch, now))
-        except NotOfferedError as error:
-            total = replace(total, notices=(*total.notices, str(error)))
-        results[name] = total
-    for name, found in look_up_missing(reader, lake, now, results).items():
-        results[name] = results[name].plus(found)
-    return results
+    progress: Progress = quiet,
+    resume_as: str | None = None,
+) -> Results:
+    """Read everything created in `[since, until)`. A run that died on the way is gone on with, under the same name.
+
+    By default the name is made of the bounds. Raises GatewayError, after keeping what had come.
+    """
+    names = named(objects)
+    note = _note(reader, names, resume_as or f"{since}-{until}")
+    with only_one(lake, note), Intake(lake, reader.account_id, livemode=reader.livemode) as intake:
+        ranges = _left_of(lake, note, now) or [
+            range_of(name, since, until or now, open_ended=until is None) for name in names
+        ]
+
+        def remember(left: Left) -> None:
+            told = [one.told() for one in left.ranges]
+            lake.write_note(note, {"begun_at": begun_at, "ranges": told, "pages": left.pages, "rows": left.rows,
+                                   "covered": left.covered}, durable=True)  # fmt: skip
+            progress(left)
+
+        begun_at = str(lake.read_note(note).get("begun_at") or now.isoformat())
+        Backfill(reader, intake, ranges, remember).run()
+        intake.flush()
+        lake.drop_note(note)
+        look_up_missing(reader, lake, intake, [name for name in MISSING if name in names])
+    return {name: intake.results[name] for name in names}
 
 
-def take_in(lake: Lake, reader: BulkReader, name: str, pages: Sequence[Page], now: datetime) -> IngestResult:
-    """Keep pages and bring their objects into the lake, setting malformed ones aside."""
-    rows: list[Row] = []
-    bad: list[Malformed] = []
-    spec = OBJECTS[name]
-    for page in pages:
-        about = {
-            "fetched_at": page.fetched_at.isoformat(),
-            "api_version": page.api_version,
-            "request_id": page.request_id,
-        }
-        if page.data:
-            lake.keep_page(name, page.account_id, page.body, about)
-        for item in page.data:
-            parsed = parse(spec, item, page.account_id, reader.livemode, now)
-            (bad if isinstance(parsed, Malformed) else rows).append(parsed)  # type: ignore[arg-type]
-    upserted = lake.upsert(name, rows)
-    lake.quarantine(name, reader.account_id, bad, now)
-    lake.release(name, reader.account_id, {row["id"] for row in rows})
-    return IngestResult(
-        read=len(rows) + len(bad),
-        new=upserted.new,
-        changed=upserted.changed,
-        unchanged=upserted.unchanged,
-        quarantined=len(bad),
-        pages=len(pages),
-    )
+def range_of(name: str, since: datetime | None, until: datetime, *, open_ended: bool = False) -> Range:
+    """Everything of one list that was created in `[since, until)`; `until` is the present where it is open-ended."""
+    gte = int(since.timestamp()) if since else 0
+    lt = int(until.timestamp()) + (1 if open_ended else 0)
+    return Range(name, gte, lt, listed_by_time=name not in UNBOUNDED, open_ended=open_ended)
+
+
+def _note(reader: BulkReader, names: Sequence[str], what: str) -> str:
+    mode = "live" if reader.livemode else "test"
+    digest = sha256(" ".join((*names, what)).encode()).hexdigest()[:12]
+    return f"backfill-{reader.account_id}-{mode}-{digest}"
+
+
+def _left_of(lake: Lake, note: str, now: datetime) -> list[Range]:
+    """What a run of that name has left to read; nothing where there was none, or long ago."""
+    told = lake.read_note(note)
+    if not told or (now - datetime.fromisoformat(told["begun_at"])).total_seconds() > RESUMED_HOURS * 3600:
+        return []
+    return [from_told(one) for one in told["ranges"]]
+
+
+@contextmanager
+def only_one(lake: Lake, name: str) -> Iterator[None]:
+    """Wait for another run of that name on this machine, if there is one."""
+    path = lake.root / "notes" / f".{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def look_up_missing(
-    reader: BulkReader, lake: Lake, now: datetime, names: Iterable[str] = tuple(MISSING)
-) -> dict[str, IngestResult]:
+    reader: BulkReader, lake: Lake, intake: Intake, names: Iterable[str] = tuple(MISSING)
+) -> None:
     """Fetch by id what failed debts hang on and the lists did not show, being older or not listed at all."""
-    results: dict[str, IngestResult] = {}
-    for name in [name for name in MISSING if name in set(names)]:
+    for name in names:
         with lake.connect() as connection:
             wanted = connection.execute(
                 f"SELECT id, min(seen_at) FROM ({MISSING[name]}) WHERE account_id = ?"
@@ -151,28 +136,37 @@ def look_up_missing(
                 [reader.account_id, LOOKED_UP_MAX],
             ).fetchall()
         # A deleted object no longer says when it was created; what is known is when it was last needed.
-        known = {
-            str(row[0]): {"object": OBJECTS[name].stripe_object, "created": int(row[1].timestamp())}
-            for row in wanted
-        }
-        results[name] = take_in(lake, reader, name, fetch_by_id(reader, name, known, known), now)
-    return results
+        known = {str(row[0]): {"created": int(row[1].timestamp())} for row in wanted}
+        fetch_by_id(reader, intake, name, known)
+        intake.flush()
 
 
 def fetch_by_id(
     reader: BulkReader,
+    intake: Intake,
     name: str,
-    ids: Iterable[str],
-    fallback: Mapping[str, Mapping[str, Any]] | None = None,
-) -> list[Page]:
-    """One page for each object Stripe still has; `fallback` fills in what a deleted one no longer says."""
-    pages = []
-    for identity in ids:
-        page = reader.retrieve(name, identity)
-        if page is None:
-            continue
-        known = (fallback or {}).get(identity)
-        if known is not None and isinstance(page.data[0], dict) and page.data[0].get("deleted"):
-            page = replace(page, data=[{**known, **page.data[0]}])
-        pages.append(page)
-    return pages
+    known: Mapping[str, Mapping[str, Any]],
+    *,
+    gone_if_missing: bool = False,
+) -> None:
+    """Read objects by id. `known` says by id what a deleted one no longer says of itself: at least `created`.
+
+    What Stripe does not have is passed over, or taken for deleted.
+    """
+    ids = list(known)
+    workers = max(1, min(reader.most_at_once, len(ids)))
+    with ThreadPoolExecutor(workers, "read") as pool:
+        for start in range(0, len(ids), READ_AT_ONCE):
+            few = ids[start : start + READ_AT_ONCE]
+            found = pool.map(lambda identity: reader.retrieve(name, identity), few)
+            pages = [
+                page or (_missing(reader, name, identity) if gone_if_missing else None)
+                for identity, page in zip(few, found, strict=True)
+            ]
+            intake.take_single([page for page in pages if page is not None], known)
+
+
+def _missing(reader: BulkReader, name: str, identity: str) -> Page:
+    """A page that says of an object what Stripe says by not having it."""
+    item = {"id": identity, "object": OBJECTS[name].stripe_object, "deleted": True}
+    return Page(name, reader.account_id, orjson.dumps(item), reader.now(), "", None, [item])

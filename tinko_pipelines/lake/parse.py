@@ -1,14 +1,16 @@
-"""One Stripe object to one typed row, or the reason why it cannot be one. Nothing is stored here."""
+"""One Stripe object to one typed row, or the reason why it cannot be one. Nothing is stored here.
+
+This says what a row is; `columns` does the same for whole pages of objects in good order, only faster.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Any
 
 import orjson
 
-from tinko_pipelines.lake.schemas import FLAG, JSON, MOMENT, WHOLE, Column, ObjectSpec
+from tinko_pipelines.lake.schemas import FLAG, JSON, MOMENT, WHOLE, Column, ObjectSpec, known_fields
 
 Row = dict[str, Any]
 LATEST = 253_402_300_799
@@ -25,19 +27,27 @@ class Malformed:
     body: str
 
 
-def parse(
-    spec: ObjectSpec, item: Any, account_id: str, livemode: bool, fetched_at: datetime
-) -> Row | Malformed:
-    """The row of one object as Stripe sent it; `livemode` stands in where the object itself does not say."""
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose object it is, and when and in which API version it was told. `livemode` stands in where it does not say."""
+
+    account_id: str
+    livemode: bool
+    fetched_at: datetime
+    api_version: str
+
+
+def parse(spec: ObjectSpec, item: Any, origin: Origin) -> Row | Malformed:
+    """The row of one object as Stripe sent it."""
     try:
-        return _row(spec, item, account_id, livemode, fetched_at)
+        return _row(spec, item, origin)
     except ValueError as error:
         found = item.get("id") if isinstance(item, dict) else None
         body = orjson.dumps(item, default=str).decode()[:BODY_LENGTH_MAX]
         return Malformed(found if isinstance(found, str) else None, str(error), body)
 
 
-def _row(spec: ObjectSpec, item: Any, account_id: str, livemode: bool, fetched_at: datetime) -> Row:
+def _row(spec: ObjectSpec, item: Any, origin: Origin) -> Row:
     if not isinstance(item, dict):
         raise ValueError(f"is {type(item).__name__}, not an object")
     if item.get("object") != spec.stripe_object:
@@ -47,16 +57,19 @@ def _row(spec: ObjectSpec, item: Any, account_id: str, livemode: bool, fetched_a
         raise ValueError(f"{'created' if isinstance(name, str) and name else 'id'} is missing")
     row: Row = {
         "id": name,
-        "account_id": account_id,
-        "livemode": bool(item.get("livemode", livemode)),
+        "account_id": origin.account_id,
+        "livemode": bool(item.get("livemode", origin.livemode)),
         "created_at": created_at,
-        "fetched_at": fetched_at,
-        "content_hash": content_hash(item),
+        "fetched_at": origin.fetched_at,
+        "version_at": origin.fetched_at,
+        "api_version": origin.api_version,
+        "deleted": bool(item.get("deleted", False)),
+        "extra": _extra(spec, item),
     }
     for column in spec.columns:
         row[column.name] = _value(column, item)
     currency = row.get("currency")
-    if currency is not None and not (len(currency) == 3 and currency.isascii() and currency.isalpha()):
+    if currency is not None and not is_currency(currency):
         raise ValueError(f"currency is {currency[:50]!r}, not three letters")
     missing = sorted(name for name in spec.required if row[name] is None)
     if missing:
@@ -64,9 +77,20 @@ def _row(spec: ObjectSpec, item: Any, account_id: str, livemode: bool, fetched_a
     return row
 
 
-def content_hash(item: Mapping[str, Any]) -> str:
-    """A name for the content of an object, the same whatever the order of its fields."""
-    return blake2b(orjson.dumps(item, option=orjson.OPT_SORT_KEYS), digest_size=10).hexdigest()
+def is_currency(code: str) -> bool:
+    """Whether it has the form of an ISO code."""
+    return len(code) == 3 and code.isascii() and code.isalpha()
+
+
+def _extra(spec: ObjectSpec, item: Mapping[str, Any]) -> str | None:
+    """Fields that the pinned API version does not have, as JSON."""
+    beyond = {name: value for name, value in item.items() if name not in known_fields(spec.name)}
+    return as_json(beyond)
+
+
+def as_json(found: Any) -> str | None:
+    """Its one form as text, or None for what is empty."""
+    return orjson.dumps(found, option=orjson.OPT_SORT_KEYS).decode() if found else None
 
 
 def _value(column: Column, item: Mapping[str, Any]) -> Any:
@@ -90,7 +114,7 @@ def _at(item: Any, path: str) -> Any:
 
 def _typed(column: Column, found: Any) -> Any:
     if column.type == JSON:
-        return orjson.dumps(found, option=orjson.OPT_SORT_KEYS).decode() if found else None
+        return as_json(found)
     if column.type == MOMENT:
         return _moment(found, column.name)
     if column.type == WHOLE:

@@ -1,10 +1,16 @@
 """Which columns each Stripe object has in the lake, and where in Stripe's JSON they come from. Data only.
 
+What an object has at its top level in the pinned API version is in `data/stripe_fields.csv`; what is beyond that is
+kept as JSON in the column `extra`, so that nothing new is lost while nobody has looked at it.
+
 Names and e-mail addresses are left out on purpose: mails read them from Stripe at the moment of sending.
 """
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 import pyarrow as pa
 
@@ -19,9 +25,14 @@ COMMON = pa.schema(
         ("livemode", FLAG),
         ("created_at", MOMENT),
         ("fetched_at", MOMENT),
-        ("content_hash", TEXT),
-    ]
+        ("version_at", MOMENT),
+        ("api_version", TEXT),
+        ("deleted", FLAG),
+        ("extra", TEXT),
+    ],
 )
+"""`fetched_at`: when it was asked for. `version_at`: as of when it is so: then, or when the event that told it happened.
+`deleted`: Stripe has it no more, and the other columns are what was last known. `extra`: fields nobody knows here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +144,7 @@ _SPECS = (
         "customer",
         text="default_payment_method_id=invoice_settings.default_payment_method|default_source"
         " country=address.country preferred_locale=preferred_locales.0",
-        flag="deleted delinquent",
+        flag="delinquent",
     ),
     _spec(
         "payment_methods",
@@ -195,8 +206,8 @@ _SPECS = (
         "events",
         "event",
         "type",
-        text="type api_version object_type=data.object.object object_id=data.object.id request_id=request.id",
-        moment="next_payment_attempt_at=data.object.next_payment_attempt",
+        text="type rendered_in=api_version object_type=data.object.object object_id=data.object.id request_id=request.id",
+        moment="next_payment_attempt_at=data.object.next_payment_attempt object_created_at=data.object.created",
     ),
 )
 
@@ -205,6 +216,19 @@ OBJECTS: Mapping[str, ObjectSpec] = {spec.name: spec for spec in _SPECS}
 
 BY_STRIPE_OBJECT: Mapping[str, str] = {spec.stripe_object: spec.name for spec in _SPECS}
 """Lake name by the `object` field of Stripe's JSON."""
+
+IMMUTABLE = frozenset({"events"})
+"""What never changes: the first copy stays, so that its `fetched_at` says since when we know of it."""
+
+
+@cache
+def known_fields(name: str) -> frozenset[str]:
+    """What objects of that lake name have at their top level in the pinned API version, as its documentation lists them."""
+    with (files("tinko_pipelines.lake") / "data" / "stripe_fields.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["object"] == name]
+    newest = max(rows, key=lambda row: row["api_version"])
+    return frozenset(newest["fields"].split())
+
 
 QUARANTINE = pa.schema(
     [

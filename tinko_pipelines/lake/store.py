@@ -7,24 +7,24 @@ one machine wait for each other. What the rows mean is not known here.
 from __future__ import annotations
 
 import fcntl
-import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tinko_pipelines.errors import StoreError
-from tinko_pipelines.lake.parse import Malformed, Row
-from tinko_pipelines.lake.schemas import OBJECTS, QUARANTINE
+from tinko_pipelines.lake.files import make_private, moved_into_place, unwritable
+from tinko_pipelines.lake.merge import Upserted, by_day, merge
+from tinko_pipelines.lake.parse import Malformed
+from tinko_pipelines.lake.schemas import IMMUTABLE, OBJECTS, QUARANTINE
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,12 +33,13 @@ QUARANTINE_ROWS_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Upserted:
-    """How the rows compared with those already there."""
+class Gone:
+    """An object that Stripe has no more, and as of when that is known."""
 
-    new: int = 0
-    changed: int = 0
-    unchanged: int = 0
+    id: str
+    livemode: bool
+    created_at: datetime
+    fetched_at: datetime
 
 
 class Lake:
@@ -47,8 +48,8 @@ class Lake:
     def __init__(self, root: Path) -> None:
         """Make the folder with an empty file per object, so that a reader always finds a schema."""
         self.root = root
-        for private in (root / "raw", self._folder("quarantine")):
-            _make_private(private)
+        for private in (root / "raw", root / "incoming", self._folder("quarantine")):
+            make_private(private)
         for name, spec in OBJECTS.items():
             empty = self._folder(name) / "empty.parquet"
             if not empty.exists():
@@ -67,59 +68,47 @@ class Lake:
         try:
             lock = path.open("ab")
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def upsert(self, name: str, rows: Iterable[Row]) -> Upserted:
-        """Bring rows in by id, the newest version winning; a day whose rows are all known is not rewritten."""
-        spec = OBJECTS[name]
-        by_file: dict[Path, dict[str, Row]] = defaultdict(dict)
-        for row in rows:
-            path = self._folder(name) / row["account_id"] / f"{row['created_at']:%Y-%m-%d}.parquet"
-            before = by_file[path].get(row["id"])
-            if before is None or before["fetched_at"] <= row["fetched_at"]:
-                by_file[path][row["id"]] = row
+    def upsert(self, name: str, account_id: str, fresh: pa.Table) -> Upserted:
+        """Bring in rows of one account by id. Of two versions of an object the newer wins, of equal ones the later."""
+        if not fresh.num_rows:
+            return Upserted()
+        folder = self._folder(name) / account_id
+        total = Upserted()
         with self._one_writer():
-            return self._merge(spec.schema, by_file)
+            for day, rows in by_day(fresh):
+                path = folder / f"{day}.parquet"
+                merged, counts = merge(
+                    _read(path) if path.exists() else None, rows, immutable=name in IMMUTABLE
+                )
+                if merged is not None:
+                    _write(merged, path)
+                total = total.plus(counts)
+        return total
 
-    def _merge(self, schema: pa.Schema, by_file: dict[Path, dict[str, Row]]) -> Upserted:
-        new = changed = unchanged = 0
-        for path, wanted in by_file.items():
-            kept = {row["id"]: row for row in _read(path).to_pylist()} if path.exists() else {}
-            fresh = 0
-            for identity, row in wanted.items():
-                before = kept.get(identity)
-                if before is not None and (
-                    before["content_hash"] == row["content_hash"] or before["fetched_at"] > row["fetched_at"]
-                ):
-                    unchanged += 1
+    def bury(self, name: str, account_id: str, gone: Iterable[Gone]) -> int:
+        """Mark objects that Stripe has no more as deleted; what was last known of them stays. How many were not yet."""
+        schema = OBJECTS[name].schema
+        buried = 0
+        with self._one_writer():
+            for one in gone:
+                path = self._folder(name) / account_id / f"{one.created_at:%Y-%m-%d}.parquet"
+                rows = _read(path).to_pylist() if path.exists() else []
+                row = next((row for row in rows if row["id"] == one.id), None)
+                if row is None:
+                    row = {"id": one.id, "account_id": account_id, "livemode": one.livemode}
+                    row["created_at"] = one.created_at
+                    rows.append(row)
+                elif row["deleted"] or row["version_at"] > one.fetched_at:
                     continue
-                new, changed = new + (before is None), changed + (before is not None)
-                fresh += 1
-                kept[identity] = row
-            if fresh:
-                ordered = sorted(kept.values(), key=lambda row: (row["created_at"], row["id"]))
-                _write(pa.Table.from_pylist(ordered, schema=schema), path)
-        return Upserted(new, changed, unchanged)
-
-    def keep_page(self, name: str, account_id: str, body: bytes, about: dict[str, str | None]) -> bool:
-        """Keep a page as Stripe sent it, after one line that says when and how it came; False if it is known."""
-        digest = sha256(body).hexdigest()[:24]
-        path = self.root / "raw" / name / account_id / digest[:2] / f"{digest}.json.zst"
-        if path.exists():
-            return False
-        with _moved_into_place(path) as partial, pa.CompressedOutputStream(partial, "zstd") as stream:
-            stream.write(orjson.dumps(about) + b"\n" + body)
-        return True
-
-    def pages(self, name: str) -> Iterator[tuple[dict[str, str | None], bytes]]:
-        """Every kept page of an object with the line about it, in no particular order."""
-        for path in sorted((self.root / "raw" / name).rglob("*.json.zst")):
-            with pa.CompressedInputStream(str(path), "zstd") as stream:
-                about, _, body = stream.read().partition(b"\n")
-            yield orjson.loads(about), body
+                row |= {"deleted": True, "version_at": one.fetched_at, "fetched_at": one.fetched_at}
+                _write(pa.Table.from_pylist(rows, schema=schema), path)
+                buried += 1
+        return buried
 
     def quarantine(self, name: str, account_id: str, bad: Sequence[Malformed], at: datetime) -> int:
         """Set malformed objects aside with their reasons; those known for the same reason stay as they are."""
@@ -149,20 +138,19 @@ class Lake:
             _write(pa.Table.from_pylist(rows, schema=QUARANTINE), path)
         return len(fresh)
 
-    def release(self, name: str, account_id: str, ids: set[str]) -> None:
+    def release(self, name: str, account_id: str, ids: pa.ChunkedArray) -> None:
         """Let objects go from quarantine that have since been read in good order."""
         path = self._folder("quarantine") / "quarantine.parquet"
-        if not ids or not _read(path).num_rows:
+        if not pq.read_metadata(path).num_rows:
             return
         with self._one_writer():
-            before = _read(path).to_pylist()
-            kept = [
-                row
-                for row in before
-                if not (row["object_name"] == name and row["account_id"] == account_id and row["id"] in ids)
-            ]
-            if len(kept) < len(before):
-                _write(pa.Table.from_pylist(kept, schema=QUARANTINE), path)
+            before = _read(path)
+            ours = pc.and_(pc.equal(before["object_name"], name), pc.equal(before["account_id"], account_id))
+            kept = before.filter(
+                pc.invert(pc.and_(ours, pc.fill_null(pc.is_in(before["id"], ids.combine_chunks()), False)))
+            )
+            if kept.num_rows < before.num_rows:
+                _write(kept, path)
 
     def quarantined(self) -> int:
         """How many objects are set aside."""
@@ -219,15 +207,26 @@ class Lake:
         finally:
             connection.close()
 
-    def read_note(self, name: str) -> dict[str, str]:
+    def read_note(self, name: str) -> dict[str, Any]:
         """A small remembered record, empty if there is none."""
         path = self.root / "notes" / f"{name}.json"
         return dict(orjson.loads(path.read_bytes())) if path.exists() else {}
 
-    def write_note(self, name: str, values: dict[str, str]) -> None:
+    def write_note(self, name: str, values: Mapping[str, Any], *, durable: bool = False) -> None:
         """Remember a small record."""
-        with _moved_into_place(self.root / "notes" / f"{name}.json") as partial:
+        with moved_into_place(self.root / "notes" / f"{name}.json", durable=durable) as partial:
             Path(partial).write_bytes(orjson.dumps(values))
+
+    def drop_note(self, name: str) -> None:
+        """Forget a record."""
+        (self.root / "notes" / f"{name}.json").unlink(missing_ok=True)
+
+    def notes(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """Records whose names begin so, by name."""
+        return {
+            path.stem: self.read_note(path.stem)
+            for path in sorted((self.root / "notes").glob(f"{prefix}*.json"))
+        }
 
 
 def _read(path: Path) -> pa.Table:
@@ -238,30 +237,5 @@ def _read(path: Path) -> pa.Table:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    with _moved_into_place(path) as partial:
+    with moved_into_place(path) as partial:
         pq.write_table(table, partial, compression="zstd")
-
-
-@contextmanager
-def _moved_into_place(path: Path) -> Iterator[str]:
-    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield str(partial)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
-
-
-def _make_private(folder: Path) -> None:
-    """Pages as Stripe sent them, and what is malformed, hold names and addresses: for the owner alone."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> StoreError:
-    why = error.strerror or str(error)
-    return StoreError(f"{path} cannot be written: {why}; make room or check its rights")

@@ -27,7 +27,7 @@ class RequestBudget:
     ) -> None:
         if requests_per_second <= 0:
             raise ValueError("requests_per_second must be above 0")
-        self._ledger, self._account_id, self._rate = ledger, account_id, requests_per_second
+        self._ledger, self._account_id, self.requests_per_second = ledger, account_id, requests_per_second
         self._burst = max(1.0, requests_per_second / 4)
         self._at_once = max(1, int(requests_per_second / 10))
         self._reserve = self._burst / 2 if reading else None
@@ -68,11 +68,11 @@ class RequestBudget:
                 # The clock was set back; until it had come so far again nothing would be filled.
                 self._store(connection, filled_at=present)
             passed = max(0.0, (present - row["filled_at"]).total_seconds())
-            tokens = min(self._burst, row["tokens"] + passed * self._rate)
+            tokens = min(self._burst, row["tokens"] + passed * self.requests_per_second)
             left = tokens - self._at_once
             if self._reserve is not None and left < min(self._reserve, self._burst - self._at_once):
-                return 0, (min(self._reserve, self._burst - self._at_once) - left) / self._rate
-            wait_seconds = max(0.0, -left / self._rate)
+                return 0, (min(self._reserve, self._burst - self._at_once) - left) / self.requests_per_second
+            wait_seconds = max(0.0, -left / self.requests_per_second)
             if max_wait_seconds is not None and wait_seconds > max_wait_seconds:
                 return 0, wait_seconds
             self._store(connection, tokens=left, filled_at=present)

@@ -1,0 +1,48 @@
+"""Writing files so that a reader sees the old one or the new one, and saying plainly why one cannot be written."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tinko_pipelines.errors import StoreError
+
+
+@contextmanager
+def moved_into_place(path: Path, *, durable: bool = False) -> Iterator[str]:
+    """A name to write to, which becomes `path` at the end; `durable`: even if the machine loses power then."""
+    partial = path.parent / f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield str(partial)
+        if durable:
+            _sync(partial)
+        partial.replace(path)
+        if durable:
+            _sync(path.parent)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def make_private(folder: Path) -> None:
+    """Pages as Stripe sent them, and what is malformed, hold names and addresses: for the owner alone."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> StoreError:
+    """What to tell when a place cannot be written to."""
+    why = error.strerror or str(error)
+    return StoreError(f"{path} cannot be written: {why}; make room or check its rights")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

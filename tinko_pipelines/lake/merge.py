@@ -1,0 +1,109 @@
+"""Which version of each object a day's file is to hold. Arrow in, Arrow out; reads and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tinko_pipelines.lake.schemas import COMMON
+
+_DAY_MICROSECONDS = 86_400_000_000
+_ABOUT_READING = frozenset({"fetched_at", "version_at"})
+"""That these differ makes no object a changed one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted:
+    """How the rows compared with those already there."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+
+    def plus(self, other: Upserted) -> Upserted:
+        """Both together."""
+        return Upserted(self.new + other.new, self.changed + other.changed, self.unchanged + other.unchanged)
+
+
+def by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each day (UTC) of `created_at`, as `YYYY-MM-DD`, later ones of the same id still after earlier ones."""
+    days = rows["created_at"].to_numpy().astype("datetime64[us]").astype("int64") // _DAY_MICROSECONDS
+    order = np.argsort(days, kind="stable")
+    ordered, days = rows.take(pa.array(order)), days[order]
+    starts = np.flatnonzero(np.diff(days, prepend=days[0] - 1))
+    for start, end in zip(starts, [*starts[1:], len(days)], strict=True):
+        yield str(np.datetime64(int(days[start]), "D")), ordered.slice(start, end - start)
+
+
+def merge(
+    base: pa.Table | None, fresh: pa.Table, *, immutable: bool = False
+) -> tuple[pa.Table | None, Upserted]:
+    """What the file is to hold, in the order of creation, or None where it holds that already."""
+    winners = _newest(fresh)
+    if base is None:
+        return _ordered(winners), Upserted(new=winners.num_rows)
+    base = _with_columns(base, fresh.schema)
+    at = pc.index_in(winners["id"], base["id"])
+    is_new = pc.is_null(at)
+    known = winners.filter(pc.invert(is_new))
+    before = base.take(pc.drop_null(at))
+    newer = pc.greater_equal(known["version_at"], before["version_at"])
+    if immutable:
+        newer = pc.and_(newer, pa.scalar(False))
+    differs = pc.and_(newer, _differs(before, known))
+    taken = pc.and_(newer, pc.or_(differs, pc.greater(known["version_at"], before["version_at"])))
+    new = int(pc.sum(is_new).as_py() or 0)
+    changed = int(pc.sum(differs).as_py() or 0)
+    counts = Upserted(new, changed, winners.num_rows - new - changed)
+    replacing = known.filter(taken)
+    if not new and not replacing.num_rows:
+        return None, counts
+    left = base.filter(pc.invert(pc.is_in(base["id"], replacing["id"].combine_chunks())))
+    return _ordered(pa.concat_tables([left, winners.filter(is_new), replacing])), counts
+
+
+def _newest(rows: pa.Table) -> pa.Table:
+    """One row for each id: the newest version, and of equal ones the last."""
+    if pc.count_distinct(rows["id"]).as_py() == rows.num_rows:
+        return rows
+    numbered = pa.table(
+        {"id": rows["id"], "version_at": rows["version_at"], "n": pa.array(range(rows.num_rows))}
+    )
+    order = numbered.sort_by([("id", "ascending"), ("version_at", "ascending"), ("n", "ascending")])
+    ids = order["id"].to_numpy()
+    last = np.append(ids[1:] != ids[:-1], True)
+    return rows.take(order["n"].filter(pa.array(last)))
+
+
+def _differs(before: pa.Table, after: pa.Table) -> pa.ChunkedArray:
+    """For each row whether any column says something else."""
+    found = pa.chunked_array([pa.repeat(False, before.num_rows)])
+    for name in before.column_names:
+        if name in _ABOUT_READING:
+            continue
+        one, other = before[name], after[name]
+        missing = pc.xor(pc.is_null(one), pc.is_null(other))
+        unequal = pc.fill_null(pc.not_equal(one, other), False)
+        found = pc.or_(found, pc.or_(missing, unequal))
+    return found
+
+
+def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """An older file in today's schema; what it did not have yet is null."""
+    if table.schema.equals(schema):
+        return table
+    columns = [
+        table[one.name].cast(one.type)
+        if one.name in table.column_names
+        else pa.nulls(table.num_rows, one.type)
+        for one in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _ordered(table: pa.Table) -> pa.Table:
+    return table.sort_by([("created_at", "ascending"), (COMMON.names[0], "ascending")])

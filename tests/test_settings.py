@@ -37,6 +37,19 @@ def test_a_live_key_needs_leave() -> None:
     load_settings(stripe_secret_key=LIVE, allow_live=True).guard()
 
 
+@pytest.mark.parametrize(
+    ("given", "ceilings"),
+    [
+        ({"stripe_secret_key": LIVE}, (100.0, 25.0)),
+        ({"stripe_secret_key": "rk_test_1"}, (25.0, 25.0)),
+        ({"stripe_secret_key": LIVE, "stripe_requests_per_second": 60.0}, (60.0, 60.0)),
+        ({"stripe_secret_key": LIVE, "stripe_requests_per_resource": 10.0}, (100.0, 10.0)),
+    ],
+)
+def test_the_ceilings_go_by_the_key(given: dict[str, object], ceilings: tuple[float, float]) -> None:
+    assert load_settings(**given).request_ceilings == ceilings
+
+
 @pytest.mark.parametrize("key", ["sk_org_live_1", "sk_prod_1", "pk_live_1", "anything"])
 def test_a_key_that_is_no_test_key_is_never_taken_for_one(key: str) -> None:
     settings = load_settings(stripe_secret_key=key)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tinko_pipelines.gateway.bulk import BulkReader
     from tinko_pipelines.gateway.port import Gateway
     from tinko_pipelines.lake.store import Lake
-    from tinko_pipelines.ledger.budget import RequestBudget
+    from tinko_pipelines.ledger.budget import Governor
     from tinko_pipelines.ledger.store import Ledger
     from tinko_pipelines.model.text import TextModel
     from tinko_pipelines.outreach.send import SentMail
@@ -46,15 +46,12 @@ class Parts:
         moment = self.clock.now()
         return lambda: moment
 
-    def _budget(self, *, reading: bool) -> RequestBudget:
-        """Our own ceiling on requests to Stripe, shared by all readers and writers through the ledger."""
-        from tinko_pipelines.ledger.budget import RequestBudget
+    def _budget(self, *, reading: bool) -> Governor:
+        """Our own ceilings on requests to Stripe, shared by all readers and writers through the ledger."""
+        from tinko_pipelines.ledger.budget import Governor
 
-        return RequestBudget(
-            self.ledger,
-            self.settings.stripe_account,
-            self.settings.stripe_requests_per_second,
-            reading=reading,
+        return Governor(
+            self.ledger, self.settings.stripe_account, *self.settings.request_ceilings, reading=reading
         )
 
     @cached_property

@@ -19,6 +19,8 @@ STRIPE_API_BASE = "https://api.stripe.com"
 TEST_PREFIXES = ("sk_test_", "rk_test_")
 KEY_PREFIXES = (*TEST_PREFIXES, "sk_live_", "rk_live_")
 """How the keys begin that a server may use; whatever begins otherwise is never taken for a test key."""
+REQUESTS_LIVE, REQUESTS_TEST, REQUESTS_PER_RESOURCE = 100.0, 25.0, 25.0
+"""What Stripe allows by default, a second."""
 SANDBOX_KEY = "sk_test_tinko_sandbox"
 """The sandbox's one full-rights key. It opens nothing but the bundled sandbox."""
 
@@ -53,8 +55,17 @@ class Settings(BaseSettings):
     ledger_url: SecretStr | None = Field(
         None, description="SQLAlchemy URL; SQLite below the state folder if unset."
     )
-    stripe_requests_per_second: float = Field(
-        20.0, gt=0, le=10_000, description="Our own ceiling on requests to Stripe, shared by all processes."
+    stripe_requests_per_second: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        description="Our own ceiling on requests to Stripe, shared by all processes. Unset: 100 with a live key, 25 else.",
+    )
+    stripe_requests_per_resource: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        description="The same for each kind of object. Unset: 25, or the ceiling itself where that is set.",
     )
     drain_workers: int = Field(4, ge=1, le=32, description="Attempts in flight at once.")
     drain_seconds: float = Field(50.0, gt=0, le=600, description="After this long a drain ends itself.")
@@ -161,6 +172,13 @@ class Settings(BaseSettings):
     def livemode(self) -> bool:
         """Whether the key moves real money, or may: only what begins as test keys do is taken for one."""
         return _is_live(self.key)
+
+    @cached_property
+    def request_ceilings(self) -> tuple[float, float]:
+        """Requests a second to Stripe, altogether and for each kind of object."""
+        whole = self.stripe_requests_per_second
+        each = self.stripe_requests_per_resource or (whole or REQUESTS_PER_RESOURCE)
+        return whole or (REQUESTS_LIVE if self.livemode else REQUESTS_TEST), each
 
     @cached_property
     def is_sandbox(self) -> bool:

@@ -23,14 +23,14 @@ def tinko(base: str, rows: int, folder: Path, limit: float | None = None) -> Wor
     from tinko_pipelines.gateway.bulk import BulkReader
     from tinko_pipelines.lake.ingest import ingest
     from tinko_pipelines.lake.store import Lake
-    from tinko_pipelines.ledger.budget import RequestBudget
+    from tinko_pipelines.ledger.budget import Governor
     from tinko_pipelines.ledger.store import Ledger
 
     lake, rate = Lake(folder / "lake"), None
     if limit is not None:
         ledger = Ledger.open(f"sqlite:///{folder / 'ledger.db'}")
         ledger.migrate()
-        rate = RequestBudget(ledger, "default", limit, reading=True)
+        rate = Governor(ledger, "default", limit, limit, reading=True)
     reader = BulkReader(KEY, base, "default", rate=rate)
     return lambda: ingest(reader, lake, objects=["charges"], since=SINCE, now=UNTIL)["charges"].new
 

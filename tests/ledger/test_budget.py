@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from tinko_pipelines.ledger.budget import RequestBudget
+from tinko_pipelines.gateway.port import refused_resource, resource_of
+from tinko_pipelines.ledger.budget import Governor, RequestBudget
 from tinko_pipelines.ledger.schema import request_budget
 from tinko_pipelines.ledger.store import Ledger
 
@@ -100,3 +101,31 @@ def test_a_clock_set_back_stops_nobody(ledger: Ledger) -> None:
     assert waits[0] > 0.5
     time.sleep(waits[0])
     assert budget.acquire(max_wait_seconds=0.5) == 0.0
+
+
+def test_each_kind_of_object_has_a_ceiling_of_its_own(ledger: Ledger) -> None:
+    governor = Governor(ledger, "acct_1", 100.0, 4.0)
+    assert governor.acquire(max_wait_seconds=0.0, resource="charges") == 0.0
+    assert governor.acquire(max_wait_seconds=0.0, resource="charges") > 0.0
+    assert governor.acquire(max_wait_seconds=0.0, resource="invoices") == 0.0
+    other = Governor(ledger, "acct_1", 100.0, 4.0)
+    assert other.acquire(max_wait_seconds=0.0, resource="charges") > 0.0
+    assert Governor(ledger, "acct_2", 100.0, 4.0).acquire(max_wait_seconds=0.0, resource="charges") == 0.0
+
+
+def test_a_refusal_stops_what_it_names(ledger: Ledger) -> None:
+    governor = Governor(ledger, "acct_1", 100.0, 25.0)
+    governor.back_off(5.0, resource="charges")
+    assert governor.acquire(max_wait_seconds=0.0, resource="charges") > 4.0
+    assert governor.acquire(max_wait_seconds=0.0, resource="invoices") == 0.0
+    governor.back_off(5.0)
+    assert Governor(ledger, "acct_1", 100.0, 25.0).acquire(max_wait_seconds=0.0, resource="invoices") > 4.0
+
+
+@pytest.mark.parametrize(
+    ("reason", "stopped"),
+    [("endpoint-rate", "charges"), ("resource-specific", "charges"), ("global-rate", ""), (None, "")],
+)
+def test_what_a_reason_stops(reason: str | None, stopped: str) -> None:
+    assert refused_resource(reason, "/v1/charges/ch_1?expand=x") == stopped
+    assert resource_of("/v1/checkout/sessions?limit=1") == "checkout"

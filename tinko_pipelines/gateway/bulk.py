@@ -17,7 +17,7 @@ import urllib3
 
 from tinko_pipelines.errors import GatewayError
 from tinko_pipelines.gateway.page import Decode, Page, last_id, plain, single_object
-from tinko_pipelines.gateway.port import RequestRate
+from tinko_pipelines.gateway.port import RequestRate, refused_resource, resource_of
 
 API_VERSION = "2026-10-28.endive"
 PAGE_SIZE = 100
@@ -145,7 +145,7 @@ class BulkReader:
         why = ""
         for attempt in range(MOST_TRIES):
             if self._rate is not None:
-                self._rate.acquire()
+                self._rate.acquire(resource=resource_of(path))
             asked_at, began = self.now(), time.monotonic()
             try:
                 response = self._send(path)
@@ -156,7 +156,7 @@ class BulkReader:
             seconds = time.monotonic() - began
             if response.status == 429 or response.status >= 500:
                 why = f"HTTP {response.status}"
-                self._wait(response, attempt)
+                self._wait(path, response, attempt)
                 continue
             if response.status != 200:
                 raise self._refused(object_name, path, response, after=after, single=single)
@@ -183,14 +183,15 @@ class BulkReader:
     def _send(self, path: str) -> urllib3.BaseHTTPResponse:
         return self._pool.request("GET", self._base + path)
 
-    def _wait(self, response: urllib3.BaseHTTPResponse, attempt: int) -> None:
+    def _wait(self, path: str, response: urllib3.BaseHTTPResponse, attempt: int) -> None:
         """As long as Stripe asks for, and with fewer requests at once where those are too many."""
         wait_seconds = _wait_seconds(response, attempt)
         if response.status == 429:
-            if str(response.headers.get("stripe-rate-limited-reason", "")).endswith("concurrency"):
+            reason = response.headers.get("stripe-rate-limited-reason", "")
+            if reason.endswith("concurrency"):
                 self.most_at_once = max(1, self.most_at_once - 1)
             elif self._rate is not None:
-                self._rate.back_off(wait_seconds)
+                self._rate.back_off(wait_seconds, resource=refused_resource(reason, path))
         self._sleep(wait_seconds)
 
     def _refused(

@@ -11,13 +11,23 @@ class RequestRate(Protocol):
 
     requests_per_second: float
 
-    def acquire(self, max_wait_seconds: float | None = None) -> float:
+    def acquire(self, max_wait_seconds: float | None = None, *, resource: str = "") -> float:
         """Wait for leave to send one request; 0.0, or the seconds still to wait where that is too long."""
         ...
 
-    def back_off(self, seconds: float) -> None:
-        """Let nobody send anything for so long."""
+    def back_off(self, seconds: float, *, resource: str = "") -> None:
+        """Let nobody send anything for so long, or nothing about one kind of object."""
         ...
+
+
+def resource_of(path: str) -> str:
+    """The kind of object a request is about, as Stripe counts them: `charges` of `/v1/charges/ch_1`."""
+    return path.partition("?")[0].split("/")[2]
+
+
+def refused_resource(reason: str | None, path: str) -> str:
+    """What a `Stripe-Rate-Limited-Reason` stops: one kind of object, or (empty) everything."""
+    return resource_of(path) if reason in ("endpoint-rate", "resource-specific") else ""
 
 
 class Gateway(Protocol):

@@ -20,6 +20,7 @@ class Answer:
     request_id: str | None = None
     replayed: bool = False
     retry_after_seconds: float | None = None
+    rate_limited_reason: str | None = None
     transport_error: str | None = None
 
     @property

@@ -5,7 +5,7 @@ from typing import Any
 
 import stripe
 
-from tinko_pipelines.gateway.port import RequestRate
+from tinko_pipelines.gateway.port import RequestRate, refused_resource, resource_of
 from tinko_pipelines.gateway.records import Answer
 
 API_VERSION = "2026-10-28.endive"
@@ -58,14 +58,15 @@ class StripeGateway:
 
     def _request(self, method: str, path: str, params: dict[str, Any]) -> Answer:
         if self._rate is not None:
-            wait_seconds = self._rate.acquire(MOST_WAIT_SECONDS)
+            wait_seconds = self._rate.acquire(MOST_WAIT_SECONDS, resource=resource_of(path))
             if wait_seconds:
                 return Answer(
                     429, message="our own request budget is used up", retry_after_seconds=wait_seconds
                 )
         answer = self._send(method, path, params)
         if answer.http_status == 429 and self._rate is not None:
-            self._rate.back_off(answer.retry_after_seconds or _PAUSE_SECONDS)
+            resource = refused_resource(answer.rate_limited_reason, path)
+            self._rate.back_off(answer.retry_after_seconds or _PAUSE_SECONDS, resource=resource)
         return answer
 
     def _send(self, method: str, path: str, params: dict[str, Any]) -> Answer:
@@ -114,6 +115,7 @@ def _refusal(error: stripe.StripeError) -> Answer:
         request_id=headers.get("request-id"),
         replayed=headers.get("idempotent-replayed") == "true",
         retry_after_seconds=_seconds(headers.get("retry-after")),
+        rate_limited_reason=headers.get("stripe-rate-limited-reason"),
     )
 
 

@@ -1,15 +1,19 @@
-"""Our own ceiling on requests to one Stripe account, below Stripe's, shared by all processes through the ledger.
+"""Our own ceilings on requests to one Stripe account, shared by all processes through the ledger.
 
-A token bucket in one row, filled by the database's clock. Whoever charges may run it into debt and waits his
-turn; whoever only reads leaves a reserve, so that charging never queues behind an ingest.
+A token bucket in one row, filled by the database's clock: one for the account, and below it one for each kind of object.
+Whoever charges may run it into debt and waits his turn; whoever only reads leaves a reserve, so that charging never
+queues behind an ingest.
 """
+
+from __future__ import annotations
 
 import threading
 import time
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, select
 
 from tinko_pipelines.ledger.leases import holds
 from tinko_pipelines.ledger.schema import request_budget
@@ -19,15 +23,59 @@ _STASH_SECONDS = 1.0
 """Tokens fetched and not used for so long are forgotten: they would make a burst."""
 
 
-class RequestBudget:
-    """One account's budget as one process sees it; its threads share what was fetched at once."""
+class Governor:
+    """Both ceilings as one process sees them. Stripe's own refusals stop what they name: all, or one kind of object."""
 
     def __init__(
-        self, ledger: Ledger, account_id: str, requests_per_second: float, *, reading: bool = False
+        self,
+        ledger: Ledger,
+        account_id: str,
+        requests_per_second: float,
+        per_resource: float,
+        *,
+        reading: bool = False,
+    ) -> None:
+        self.requests_per_second = requests_per_second
+        self._whole = RequestBudget(ledger, account_id, requests_per_second, reading=reading)
+        self._part = partial(RequestBudget, ledger, account_id, per_resource, reading=reading)
+        self._divided = per_resource < requests_per_second
+        self._parts: dict[str, RequestBudget] = {}
+
+    def acquire(self, max_wait_seconds: float | None = None, *, resource: str = "") -> float:
+        """Wait for leave to send one request; 0.0, or the seconds still to wait where that is too long."""
+        if self._divided and resource:
+            began = time.monotonic()
+            wait_seconds = self._of(resource).acquire(max_wait_seconds)
+            if wait_seconds:
+                return wait_seconds
+            if max_wait_seconds is not None:
+                max_wait_seconds = max(0.0, max_wait_seconds - (time.monotonic() - began))
+        return self._whole.acquire(max_wait_seconds)
+
+    def back_off(self, seconds: float, *, resource: str = "") -> None:
+        """Stripe wants less: nobody sends anything for so long, or nothing about this kind of object."""
+        (self._of(resource) if self._divided and resource else self._whole).back_off(seconds)
+
+    def _of(self, resource: str) -> RequestBudget:
+        return self._parts.setdefault(resource, self._part(resource=resource))
+
+
+class RequestBudget:
+    """One budget as one process sees it; its threads share what was fetched at once."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        account_id: str,
+        requests_per_second: float,
+        *,
+        reading: bool = False,
+        resource: str = "",
     ) -> None:
         if requests_per_second <= 0:
             raise ValueError("requests_per_second must be above 0")
-        self._ledger, self._account_id, self.requests_per_second = ledger, account_id, requests_per_second
+        self._ledger, self.requests_per_second = ledger, requests_per_second
+        self._key = {"account_id": account_id, "resource": resource}
         self._burst = max(1.0, requests_per_second / 4)
         self._at_once = max(1, int(requests_per_second / 10))
         self._reserve = self._burst / 2 if reading else None
@@ -79,15 +127,14 @@ class RequestBudget:
             return self._at_once, wait_seconds
 
     def _row(self, connection: Connection, present: datetime) -> dict[str, Any]:
-        query = select(request_budget).where(request_budget.c.account_id == self._account_id)
+        query = select(request_budget).filter_by(**self._key)
         found = connection.execute(query.with_for_update()).mappings().first()
         if found is None:
-            fresh = {"account_id": self._account_id, "tokens": self._burst, "filled_at": present}
+            fresh = {**self._key, "tokens": self._burst, "filled_at": present}
             connection.execute(insert_ignoring(self._ledger.dialect, request_budget), [fresh])
             found = connection.execute(query.with_for_update()).mappings().one()
         return dict(found)
 
     def _store(self, connection: Connection, **values: Any) -> None:
-        connection.execute(
-            request_budget.update().where(request_budget.c.account_id == self._account_id).values(**values)
-        )
+        mine = and_(*(request_budget.c[name] == value for name, value in self._key.items()))
+        connection.execute(request_budget.update().where(mine).values(**values))

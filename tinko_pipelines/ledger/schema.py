@@ -373,6 +373,7 @@ request_budget = Table(
     "request_budget",
     metadata,
     Column("account_id", Text, primary_key=True),
+    Column("resource", Text, primary_key=True),
     Column("tokens", Float, nullable=False),
     Column("filled_at", UtcDateTime, nullable=False),
     Column("blocked_until", UtcDateTime),

@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / "build" / "peers"
-DLT = "dlt[duckdb]==1.31.0"
+DLT = "dlt[duckdb,parquet]==1.31.0"
 ROUNDS = 3
 ROWS = {"tinko": 100_000, "sdk": 5_000, "dlt": 10_000, "dlt parquet": 10_000}
 LATENCY_SECONDS = 0.1

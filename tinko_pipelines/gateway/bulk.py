@@ -74,11 +74,18 @@ class BulkReader:
             "ca_certs": certifi.where(),
         }
         proxy = _proxy_for(self._base)
-        self._pool = urllib3.ProxyManager(proxy, **more) if proxy else urllib3.PoolManager(**more)
+        self._manager = urllib3.ProxyManager(proxy, **more) if proxy else urllib3.PoolManager(**more)
+        # One host is all there is to ask, so its pool is asked itself, save through a proxy without encryption.
+        parts = urlsplit(self._base)
+        direct = proxy is None or parts.scheme == "https"
+        self._pool = (
+            self._manager.connection_from_host(parts.hostname, parts.port, parts.scheme) if direct else None
+        )
+        self._prefix, self._headers = parts.path, headers
 
     def close(self) -> None:
         """Give back the connections."""
-        self._pool.clear()
+        self._manager.clear()
 
     @property
     def requests_per_second(self) -> float | None:
@@ -181,7 +188,9 @@ class BulkReader:
         raise GatewayError(f"{self._base}{shown} cannot be read ({why}): check the address and try again")
 
     def _send(self, path: str) -> urllib3.BaseHTTPResponse:
-        return self._pool.request("GET", self._base + path)
+        if self._pool is None:
+            return self._manager.request("GET", self._base + path)
+        return self._pool.urlopen("GET", self._prefix + path, headers=self._headers, redirect=False)
 
     def _wait(self, path: str, response: urllib3.BaseHTTPResponse, attempt: int) -> None:
         """As long as Stripe asks for, and with fewer requests at once where those are too many."""

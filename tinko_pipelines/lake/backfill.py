@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from tinko_pipelines.gateway.bulk import BulkReader
     from tinko_pipelines.gateway.page import Page
 
-WORKERS_FIRST = 2
 WORKERS_WITHOUT_LIMIT = 8
 QUEUE_MOST = 8
 KEPT_AT_ONCE = 8
 MARGIN = 1.3
 """More workers than limit × latency, since they also wait for each other."""
+LATENCY_FIRST_SECONDS = 0.1
+"""What Stripe takes for a page, until it is known."""
 _LATENCIES = 50
+IDLE_SECONDS = 0.02
+"""Who has waited so long for a page has time to merge what there is."""
 _PATIENCE_SECONDS = 0.1
 
 
@@ -98,7 +101,7 @@ class Backfill:
     def run(self) -> None:
         """To the end; raises what a reader's thread met, after all that had come before it is kept."""
         try:
-            self._grow(WORKERS_FIRST)
+            self._grow(self._workers_wanted())
             while self._open:
                 self._keep(self._next_few())
         finally:
@@ -119,9 +122,12 @@ class Backfill:
         few: list[_Arrived] = []
         while len(few) < KEPT_AT_ONCE:
             try:
-                found = self._arrived.get(block=not few)
+                found = self._arrived.get(block=not few, timeout=IDLE_SECONDS)
             except queue.Empty:
-                break
+                if few:
+                    break
+                self._intake.use_idle_time()
+                continue
             if isinstance(found, BaseException):
                 if few:
                     self._keep(few)
@@ -155,9 +161,8 @@ class Backfill:
         rate = self._reader.requests_per_second
         if rate is None:
             return min(WORKERS_WITHOUT_LIMIT, self._reader.most_at_once)
-        if not self._latencies:
-            return WORKERS_FIRST
-        return max(1, min(math.ceil(rate * median(self._latencies) * MARGIN), self._reader.most_at_once))
+        latency_seconds = median(self._latencies or [LATENCY_FIRST_SECONDS])
+        return max(1, min(math.ceil(rate * latency_seconds * MARGIN), self._reader.most_at_once))
 
     def _grow(self, count: int) -> None:
         while len(self._threads) < count:

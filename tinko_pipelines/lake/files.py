@@ -1,18 +1,21 @@
 """Writing files so that a reader sees the old one or the new one, and saying plainly why one cannot be written."""
 
+import itertools
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tinko_pipelines.errors import StoreError
 
+_NUMBERS = itertools.count()
+"""Each partial file of this process has a name of its own."""
+
 
 @contextmanager
 def moved_into_place(path: Path, *, durable: bool = False) -> Iterator[str]:
     """A name to write to, which becomes `path` at the end; `durable`: even if the machine loses power then."""
-    partial = path.parent / f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial"
+    partial = path.parent / f".{path.name}.{os.getpid()}-{next(_NUMBERS)}.partial"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield str(partial)

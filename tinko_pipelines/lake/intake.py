@@ -21,7 +21,8 @@ from tinko_pipelines.lake.portion import IngestResult, Portion, Results
 from tinko_pipelines.lake.raw import Incoming, KeptPage, abandoned, all_pages, kept, read
 from tinko_pipelines.lake.store import Lake
 
-MERGED_AT_ONCE = 50_000
+MERGED_WHEN_IDLE = 20_000
+MERGED_AT_ONCE = 100_000
 """So many rows are held in memory before they are merged; as many again while that is done."""
 
 
@@ -86,6 +87,11 @@ class Intake:
             origin = Origin(page.account_id, self._livemode, page.fetched_at, page.api_version)
             self._portion.add(page.object_name, page.data, page.body, origin, one.known)
         if self._portion.rows >= MERGED_AT_ONCE:
+            self._merge_beside()
+
+    def use_idle_time(self) -> None:
+        """Begin to merge, though there is little yet: nothing else is to be done, and less will be left at the end."""
+        if self._portion.rows >= MERGED_WHEN_IDLE and (self._merging is None or self._merging.done()):
             self._merge_beside()
 
     def notice(self, name: str, text: str) -> None:

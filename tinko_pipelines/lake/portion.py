@@ -17,7 +17,7 @@ from tinko_pipelines.lake.parse import Malformed, Origin, parse
 from tinko_pipelines.lake.schemas import OBJECTS
 from tinko_pipelines.lake.store import Gone, Lake
 
-PARSED_AT_ONCE = 2_000
+PARSED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)

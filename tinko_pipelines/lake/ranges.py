@@ -7,7 +7,7 @@ to do takes over the older half of the largest rest: so few pages are cut short,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 PAGE_SIZE = 100
@@ -85,7 +85,7 @@ class Range:
 
     def told(self) -> dict[str, Any]:
         """As it is written down."""
-        return asdict(self)
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 def from_told(told: Mapping[str, Any]) -> Range:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,9 +32,9 @@ class Upserted:
 
 def by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """The rows of each day (UTC) of `created_at`, as `YYYY-MM-DD`, later ones of the same id still after earlier ones."""
-    days = rows["created_at"].to_numpy().astype("datetime64[us]").astype("int64") // _DAY_MICROSECONDS
-    order = np.argsort(days, kind="stable")
-    ordered, days = rows.take(pa.array(order)), days[order]
+    times = _microseconds(rows)
+    order = np.argsort(times, kind="stable")
+    ordered, days = rows.take(pa.array(order)), times[order] // _DAY_MICROSECONDS
     starts = np.flatnonzero(np.diff(days, prepend=days[0] - 1))
     for start, end in zip(starts, [*starts[1:], len(days)], strict=True):
         yield str(np.datetime64(int(days[start]), "D")), ordered.slice(start, end - start)
@@ -105,5 +106,11 @@ def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
+def _microseconds(table: pa.Table) -> Any:
+    return table["created_at"].to_numpy().astype("datetime64[us]").astype("int64")
+
+
 def _ordered(table: pa.Table) -> pa.Table:
+    if np.all(np.diff(_microseconds(table)) > 0):
+        return table
     return table.sort_by([("created_at", "ascending"), (COMMON.names[0], "ascending")])

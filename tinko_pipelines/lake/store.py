@@ -238,8 +238,10 @@ def _read(path: Path) -> pa.Table:
 
 
 def _write(table: pa.Table, path: Path) -> None:
+    made = pa.BufferOutputStream()
+    pq.write_table(table, made, **_how(table))
     with moved_into_place(path) as partial:
-        pq.write_table(table, partial, **_how(table))
+        Path(partial).write_bytes(made.getvalue())
 
 
 def _how(table: pa.Table) -> dict[str, Any]:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tinko_pipelines.gateway.page import Page
 
 WORKERS_WITHOUT_LIMIT = 8
-QUEUE_MOST = 8
-KEPT_AT_ONCE = 8
+QUEUE_MOST = 16
+KEPT_AT_ONCE = 16
 MARGIN = 1.3
 """More workers than limit × latency, since they also wait for each other."""
 LATENCY_FIRST_SECONDS = 0.1

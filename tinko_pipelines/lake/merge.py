@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 from tinko_pipelines.lake.schemas import COMMON
 
 _DAY_MICROSECONDS = 86_400_000_000
+TAKEN_AT_ONCE = 50_000
 _ABOUT_READING = frozenset({"fetched_at", "version_at"})
 """That these differ makes no object a changed one."""
 
@@ -34,10 +36,15 @@ def by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """The rows of each day (UTC) of `created_at`, as `YYYY-MM-DD`, later ones of the same id still after earlier ones."""
     times = _microseconds(rows)
     order = np.argsort(times, kind="stable")
-    ordered, days = rows.take(pa.array(order)), times[order] // _DAY_MICROSECONDS
-    starts = np.flatnonzero(np.diff(days, prepend=days[0] - 1))
-    for start, end in zip(starts, [*starts[1:], len(days)], strict=True):
-        yield str(np.datetime64(int(days[start]), "D")), ordered.slice(start, end - start)
+    days = times[order] // _DAY_MICROSECONDS
+    starts = [*np.flatnonzero(np.diff(days, prepend=days[0] - 1)), len(days)]
+    taken, begun = rows.slice(0, 0), 0
+    for start, end in pairwise(starts):
+        if end > begun + taken.num_rows:
+            # Some days at a time: one by one is slow, all at once a copy of everything.
+            upto = next((one for one in starts if one >= start + TAKEN_AT_ONCE), len(days))
+            taken, begun = rows.take(pa.array(order[start:upto])), start
+        yield str(np.datetime64(int(days[start]), "D")), taken.slice(start - begun, end - start)
 
 
 def merge(
@@ -64,7 +71,9 @@ def merge(
     if not new and not replacing.num_rows:
         return None, counts
     left = base.filter(pc.invert(pc.is_in(base["id"], replacing["id"].combine_chunks())))
-    return _ordered(pa.concat_tables([left, winners.filter(is_new), replacing])), counts
+    parts = [left, winners.filter(is_new), replacing]
+    del base, before, known, winners  # A day may be large, and a copy of it is made now.
+    return _ordered(pa.concat_tables(parts)), counts
 
 
 def _newest(rows: pa.Table) -> pa.Table:

@@ -38,8 +38,8 @@ coverage: setup
 	$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(MEASURED)
 	$(BIN)/coverage combine --quiet
 	$(REPORT) --include='tinko_pipelines/ledger/*'
-	$(REPORT) --include='$(RETRY)/drain.py,$(RETRY)/charge.py,$(RETRY)/preflight.py'
-	$(REPORT) --include='$(RETRY)/janitor.py,$(RETRY)/settle.py,$(RETRY)/answers.py'
+	$(REPORT) --include='$(RETRY)/drain.py,$(RETRY)/charge.py,$(RETRY)/preflight.py,$(RETRY)/unreadable.py'
+	$(REPORT) --include='$(RETRY)/janitor.py,$(RETRY)/settle.py,$(RETRY)/answers.py,$(RETRY)/looks.py,$(RETRY)/naming.py'
 	$(REPORT) --include='tinko_pipelines/outreach/outbox.py'
 
 # So many random histories on each database, anew every time; a failure prints how to repeat it.

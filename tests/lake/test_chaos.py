@@ -1,5 +1,6 @@
 """After a bad day at most one reading of the days makes the lake what Stripe shows, and says what it repaired."""
 
+import os
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def rows(lake: Lake, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [int(one) for one in os.environ.get("TINKO_CHAOS_SEEDS", "1").split(",")])
 def test_a_lake_filled_on_a_bad_day_is_made_good_by_one_reading(seed: int, tmp_path: Path) -> None:
     with SandboxProcess(tmp_path / "sandbox", seed=seed, charges=400, history_days=40) as sandbox:
         client = SandboxClient(sandbox.base)

@@ -28,6 +28,7 @@ from tests.lake.stripe_objects import (
 )
 from tinko_pipelines.errors import GatewayError, InputError, StoreError
 from tinko_pipelines.gateway.bulk import BulkReader
+from tinko_pipelines.lake.backfill import Left, Progress, quiet
 from tinko_pipelines.lake.changes import ingest_changes
 from tinko_pipelines.lake.debts import failed_payments
 from tinko_pipelines.lake.ingest import ingest
@@ -360,4 +361,34 @@ def test_a_key_that_has_lost_a_right_fails_and_keeps_what_had_come(
     shelf.forbidden.clear()
     ingest(reader, lake, objects=["charges", "invoices"], now=NOW)
     assert lake.table("charges").num_rows == 1
+    assert lake.notes("backfill-") == {}
+
+
+class DiedError(Exception):
+    pass
+
+
+def test_what_a_dead_run_had_left_is_gone_on_with_for_a_day(
+    shelf: Shelf, reader: BulkReader, tmp_path: Path
+) -> None:
+    shelf.put("charges", *(paid(f"ch_{n:03}", START + n * 60) for n in range(500)))
+    lake = Lake(tmp_path)
+
+    def die_at_the_end(left: Left) -> None:
+        if not left.ranges:
+            raise DiedError
+
+    def load(now: datetime, progress: Progress = quiet) -> int:
+        shelf.asked.clear()
+        since = datetime.fromtimestamp(START, UTC)
+        ingest(reader, lake, objects=["charges"], since=since, now=now, progress=progress, resume_as="x")
+        return len(shelf.asked)
+
+    with pytest.raises(DiedError):
+        load(NOW, die_at_the_end)
+    assert load(NOW + timedelta(hours=2)) == 0, "all was read, and only the last note was missing"
+    with pytest.raises(DiedError):
+        load(NOW, die_at_the_end)
+    assert load(NOW + timedelta(days=2)) >= 5, "what was read is too old to go on with"
+    assert lake.table("charges").num_rows == 500
     assert lake.notes("backfill-") == {}

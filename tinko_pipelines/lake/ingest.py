@@ -6,7 +6,7 @@ import fcntl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +75,9 @@ def ingest(
     names = named(objects)
     note = _note(reader, names, resume_as or f"{since}-{until}")
     with only_one(lake, note), Intake(lake, reader.account_id, livemode=reader.livemode) as intake:
-        ranges = _left_of(lake, note, now) or [
-            range_of(name, since, until or now, open_ended=until is None) for name in names
-        ]
+        begun_at, ranges = _left_of(lake, note, now)
+        if ranges is None:
+            ranges = [range_of(name, since, until or now, open_ended=until is None) for name in names]
 
         def remember(left: Left) -> None:
             told = [one.told() for one in left.ranges]
@@ -85,11 +85,10 @@ def ingest(
                                    "covered": left.covered}, durable=True)  # fmt: skip
             progress(left)
 
-        begun_at = str(lake.read_note(note).get("begun_at") or now.isoformat())
         Backfill(reader, intake, ranges, remember).run()
         intake.flush()
-        lake.drop_note(note)
         look_up_missing(reader, lake, intake, [name for name in MISSING if name in names])
+        lake.drop_note(note)
     return {name: intake.results[name] for name in names}
 
 
@@ -106,12 +105,12 @@ def _note(reader: BulkReader, names: Sequence[str], what: str) -> str:
     return f"backfill-{reader.account_id}-{mode}-{digest}"
 
 
-def _left_of(lake: Lake, note: str, now: datetime) -> list[Range]:
-    """What a run of that name has left to read; nothing where there was none, or long ago."""
+def _left_of(lake: Lake, note: str, now: datetime) -> tuple[str, list[Range] | None]:
+    """When a run of that name began, and what it has left to read; None where there was none, or long ago."""
     told = lake.read_note(note)
-    if not told or (now - datetime.fromisoformat(told["begun_at"])).total_seconds() > RESUMED_HOURS * 3600:
-        return []
-    return [from_told(one) for one in told["ranges"]]
+    if not told or now - datetime.fromisoformat(told["begun_at"]) > timedelta(hours=RESUMED_HOURS):
+        return now.isoformat(), None
+    return str(told["begun_at"]), [from_told(one) for one in told["ranges"]]
 
 
 @contextmanager

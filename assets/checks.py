@@ -25,8 +25,8 @@ FRESH_MINUTES = 60.0
 @asset_check(asset=stripe_changes, description="No object from Stripe is set aside as malformed.")
 def nothing_quarantined(tinko: TinkoResource) -> AssetCheckResult:
     """Yellow while anything lies in quarantine; the rest has gone on without it."""
-    found = set_aside(tinko.app().lake)
-    count = sum(one.count for one in found)
+    lake = tinko.app().lake
+    found, count = set_aside(lake), lake.quarantined()
     why = MetadataValue.md(
         "\n".join(f"- {one.count} {one.object_name}: {one.reason}" for one in found) or "none"
     )

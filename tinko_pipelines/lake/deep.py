@@ -117,7 +117,8 @@ def reconcile_days(
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     ]
-    lake.write_note(f"deep-{reader.account_id}", {"at": now.isoformat(), **found.told()})
+    mode = "-live" if reader.livemode else ""
+    lake.write_note(f"deep-{reader.account_id}{mode}", {"at": now.isoformat(), **found.told()})
     return found
 
 

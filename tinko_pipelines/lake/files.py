@@ -20,10 +20,10 @@ def moved_into_place(path: Path, *, durable: bool = False) -> Iterator[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield str(partial)
         if durable:
-            _sync(partial)
+            sync(partial)
         partial.replace(path)
         if durable:
-            _sync(path.parent)
+            sync(path.parent)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise unwritable(path, error) from error
@@ -43,7 +43,8 @@ def unwritable(path: Path, error: OSError) -> StoreError:
     return StoreError(f"{path} cannot be written: {why}; make room or check its rights")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """What a file holds, or what a folder lists, is on the disk when this returns."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -11,8 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tinko_pipelines.lake.schemas import COMMON
-
 _DAY_MICROSECONDS = 86_400_000_000
 TAKEN_AT_ONCE = 50_000
 _ABOUT_READING = frozenset({"fetched_at", "version_at"})
@@ -122,4 +120,4 @@ def _microseconds(table: pa.Table) -> Any:
 def _ordered(table: pa.Table) -> pa.Table:
     if np.all(np.diff(_microseconds(table)) > 0):
         return table
-    return table.sort_by([("created_at", "ascending"), (COMMON.names[0], "ascending")])
+    return table.sort_by([("created_at", "ascending"), ("id", "ascending")])

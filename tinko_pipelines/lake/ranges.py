@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-PAGE_SIZE = 100
+from tinko_pipelines.gateway.bulk import PAGE_SIZE
+
 WORTH_SPLITTING_PAGES = 3.0
 """A rest of fewer pages is not shared: each share may end in a page cut short."""
 FIRST_MOMENT = 1_262_304_000

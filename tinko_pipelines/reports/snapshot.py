@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinko_pipelines.errors import StoreError
+from tinko_pipelines.lake.files import sync
 from tinko_pipelines.reports.dbt_runner import built_mark, ensure_manifest, only_one
 from tinko_pipelines.settings import Settings
 
@@ -38,9 +39,9 @@ def publish(settings: Settings) -> Path:
         partial = final.with_name(f".{final.name}.{os.getpid()}")
         try:
             _copy(settings.warehouse_path, partial, marts)
-            _sync(partial)
+            sync(partial)
             partial.replace(final)
-            _sync(final.parent)
+            sync(final.parent)
         except (duckdb.Error, OSError) as error:
             with suppress(OSError):
                 partial.unlink()
@@ -105,11 +106,3 @@ def _copy(warehouse: Path, target: Path, marts: list[dict[str, Any]]) -> None:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

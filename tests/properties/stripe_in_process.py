@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import orjson
-import urllib3
 
 from tinko_pipelines.gateway.bulk import BulkReader
 from tinko_pipelines.gateway.records import Answer
+from tinko_pipelines.gateway.wire import Reply
 from tinko_pipelines.sandbox.actions import Actions, intents_of
 from tinko_pipelines.sandbox.book import API_VERSION, Book
 from tinko_pipelines.sandbox.http.faults import rate_limited, server_error
@@ -145,12 +145,12 @@ class InProcessReader(BulkReader):
         super().__init__(SANDBOX_KEY, "http://sandbox.invalid", "default")
         self._stripe = stripe
 
-    def _send(self, path: str) -> urllib3.BaseHTTPResponse:
+    def _send(self, path: str) -> Reply:
         bare, _, query = path.partition("?")
         request = Request("GET", bare, query, "", _HEADERS)
         with self._stripe.lock:
             reply = self._stripe.service.answer(request)
-        return urllib3.HTTPResponse(reply.body, reply.headers, reply.status)
+        return Reply(reply.status, reply.body, reply.headers)
 
 
 def _answer(status: int, body: dict[str, Any], headers: Mapping[str, str]) -> Answer:

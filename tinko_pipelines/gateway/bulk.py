@@ -7,17 +7,14 @@ threads at once.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
-from urllib.parse import urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urlencode
 
-import certifi
 import orjson
-import urllib3
 
 from tinko_pipelines.errors import GatewayError
 from tinko_pipelines.gateway.page import Decode, Page, last_id, plain, single_object
 from tinko_pipelines.gateway.port import RequestRate, refused_resource, resource_of
+from tinko_pipelines.gateway.wire import Reply, Wire, WireError
 
 API_VERSION = "2026-10-28.endive"
 PAGE_SIZE = 100
@@ -64,30 +61,14 @@ class BulkReader:
         headers = {
             "Authorization": f"Bearer {key}",
             "Stripe-Version": API_VERSION,
-            "Accept-Encoding": "gzip",
             "User-Agent": "tinko-pipelines",
             **({"Stripe-Account": connected_account} if connected_account else {}),
         }
-        more: dict[str, Any] = {
-            "headers": headers,
-            "timeout": urllib3.Timeout(total=timeout_seconds),
-            "retries": False,
-            "maxsize": MOST_AT_ONCE,
-            "ca_certs": certifi.where(),
-        }
-        proxy = _proxy_for(self._base)
-        self._manager = urllib3.ProxyManager(proxy, **more) if proxy else urllib3.PoolManager(**more)
-        # One host is all there is to ask, so its pool is asked itself, save through a proxy without encryption.
-        parts = urlsplit(self._base)
-        direct = proxy is None or parts.scheme == "https"
-        self._pool = (
-            self._manager.connection_from_host(parts.hostname, parts.port, parts.scheme) if direct else None
-        )
-        self._prefix, self._headers = parts.path, headers
+        self._wire = Wire(self._base, headers, timeout_seconds)
 
     def close(self) -> None:
         """Give back the connections."""
-        self._manager.clear()
+        self._wire.close()
 
     @property
     def requests_per_second(self) -> float | None:
@@ -157,20 +138,20 @@ class BulkReader:
                 self._rate.acquire(resource=resource_of(path))
             asked_at, began = self.now(), time.monotonic()
             try:
-                response = self._send(path)
-            except urllib3.exceptions.HTTPError as error:
-                why = type(error).__name__
+                reply = self._send(path)
+            except WireError as error:
+                why = str(error)
                 self._sleep(min(8.0, 0.25 * 2**attempt))
                 continue
             seconds = time.monotonic() - began
-            if response.status == 429 or response.status >= 500:
-                why = f"HTTP {response.status}"
-                self._wait(path, response, attempt)
+            if reply.status == 429 or reply.status >= 500:
+                why = f"HTTP {reply.status}"
+                self._wait(path, reply, attempt)
                 continue
-            if response.status != 200:
-                raise self._refused(object_name, path, response, after=after, single=single)
+            if reply.status != 200:
+                raise self._refused(object_name, path, reply, after=after, single=single)
             try:
-                found = decode(response.data)
+                found = decode(reply.body)
             except ValueError:
                 why = "it did not answer as Stripe does"
                 self._sleep(min(8.0, 0.25 * 2**attempt))
@@ -178,10 +159,10 @@ class BulkReader:
             return Page(
                 object_name,
                 self.account_id,
-                response.data,
+                reply.body,
                 asked_at,
-                response.headers.get("stripe-version", API_VERSION),
-                response.headers.get("request-id"),
+                reply.headers.get("stripe-version", API_VERSION),
+                reply.headers.get("request-id"),
                 found.data,
                 found.has_more,
                 seconds,
@@ -189,16 +170,14 @@ class BulkReader:
         shown = path.partition("?")[0]
         raise GatewayError(f"{self._base}{shown} cannot be read ({why}): check the address and try again")
 
-    def _send(self, path: str) -> urllib3.BaseHTTPResponse:
-        if self._pool is None:
-            return self._manager.request("GET", self._base + path)
-        return self._pool.urlopen("GET", self._prefix + path, headers=self._headers, redirect=False)
+    def _send(self, path: str) -> Reply:
+        return self._wire.get(path)
 
-    def _wait(self, path: str, response: urllib3.BaseHTTPResponse, attempt: int) -> None:
+    def _wait(self, path: str, reply: Reply, attempt: int) -> None:
         """As long as Stripe asks for, and with fewer requests at once where those are too many."""
-        wait_seconds = _wait_seconds(response, attempt)
-        if response.status == 429:
-            reason = response.headers.get("stripe-rate-limited-reason", "")
+        wait_seconds = _wait_seconds(reply, attempt)
+        if reply.status == 429:
+            reason = reply.headers.get("stripe-rate-limited-reason", "")
             if reason.endswith("concurrency"):
                 self.most_at_once = max(1, self.most_at_once - 1)
             elif self._rate is not None:
@@ -209,47 +188,37 @@ class BulkReader:
         self,
         object_name: str,
         path: str,
-        response: urllib3.BaseHTTPResponse,
+        reply: Reply,
         *,
         after: str | None,
         single: bool,
     ) -> GatewayError:
         path = path.partition("?")[0]
         try:
-            detail = orjson.loads(response.data)["error"]
+            detail = orjson.loads(reply.body)["error"]
             message, param = str(detail.get("message", ""))[:200], detail.get("param")
         except (ValueError, KeyError, TypeError, AttributeError):
             message, param = "", None
-        if after is not None and (response.status == 404 or param == "starting_after"):
+        if after is not None and (reply.status == 404 or param == "starting_after"):
             return CursorGoneError(f"{path}: there is no {after} to go on after")
-        if response.status == 404:
+        if reply.status == 404:
             return NotOfferedError(f"{self._base} has no {path}")
-        if response.status == 400 and object_name in UNBOUNDED and not single:
+        if reply.status == 400 and object_name in UNBOUNDED and not single:
             return NotOfferedError(f"{path} is only listed by customer; what is needed is read by id")
         said = {
             400: "the request is refused",
             401: "the key is refused: set STRIPE_SECRET_KEY to a valid key",
             403: "the key lacks the right to read it: widen the key's rights",
-        }.get(response.status, f"HTTP {response.status}")
-        return GatewayError(
-            f"{path}: {said}" + (f" ({message})" if message and response.status == 400 else "")
-        )
+        }.get(reply.status, f"HTTP {reply.status}")
+        return GatewayError(f"{path}: {said}" + (f" ({message})" if message and reply.status == 400 else ""))
 
 
 def _path(object_name: str) -> str:
     return f"/v1/{PATHS.get(object_name, object_name)}"
 
 
-def _proxy_for(base: str) -> str | None:
-    """What the environment says stands between us and that address."""
-    parts = urlsplit(base)
-    if proxy_bypass(parts.hostname or ""):
-        return None
-    return getproxies().get(parts.scheme)
-
-
-def _wait_seconds(response: urllib3.BaseHTTPResponse, attempt: int) -> float:
+def _wait_seconds(reply: Reply, attempt: int) -> float:
     try:
-        return min(60.0, max(0.0, float(response.headers["retry-after"])))
+        return min(60.0, max(0.0, float(reply.headers["retry-after"])))
     except (KeyError, ValueError):
         return min(8.0, 0.25 * float(2**attempt))

@@ -68,9 +68,11 @@ def merge(
     replacing = known.filter(taken)
     if not new and not replacing.num_rows:
         return None, counts
-    left = base.filter(pc.invert(pc.is_in(base["id"], replacing["id"].combine_chunks())))
+    left = base
+    if replacing.num_rows:
+        left = base.filter(pc.invert(pc.is_in(base["id"], replacing["id"].combine_chunks())))
     parts = [left, winners.filter(is_new), replacing]
-    del base, before, known, winners  # A day may be large, and a copy of it is made now.
+    del base, left, before, known, winners  # A day may be large, and a copy of it is made now.
     return _ordered(pa.concat_tables(parts)), counts
 
 

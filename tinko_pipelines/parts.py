@@ -88,9 +88,10 @@ class Parts:
     @cached_property
     def lake(self) -> Lake:
         """What Stripe shows, on our side."""
+        from tinko_pipelines.lake.place import place_of
         from tinko_pipelines.lake.store import Lake
 
-        return Lake(self.settings.lake_dir)
+        return Lake(self.settings.lake_dir, place_of(self.settings))
 
     @cached_property
     def ledger(self) -> Ledger:

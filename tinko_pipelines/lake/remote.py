@@ -104,7 +104,7 @@ class ObjectStore:
     def _opened(self) -> tuple[Any, str]:
         import fsspec
 
-        with self._asking("be opened"):
+        with self._asking("open"):
             store, root = fsspec.url_to_fs(self._url, **{"use_listings_cache": False, **self._options})
             return store, root.rstrip("/")
 
@@ -153,7 +153,7 @@ class ObjectStore:
             raise
         except Exception as error:
             raise StoreError(
-                f"the lake at {self.where} does not {what}: {self._harmless(error)};"
+                f"the lake at {self.where} failed to {what}: {self._harmless(error)};"
                 " check TINKO_LAKE_URL, TINKO_LAKE_OPTIONS, the store's credentials and the network"
             ) from None
 

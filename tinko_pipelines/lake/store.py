@@ -48,9 +48,9 @@ class Lake:
         self.root, self._here = root, Folder(root)
         self.place: Place = place or self._here
         make_private(root / "incoming")
+        self.place.refresh("tables")
         for private in ("raw", "tables/quarantine"):
             make_private(self.place.folder / private)
-        self.place.refresh("tables")
         empty = {f"tables/{name}/empty.parquet": spec.schema for name, spec in OBJECTS.items()}
         missing = [
             (name, packed(schema.empty_table()))

@@ -6,6 +6,7 @@ from typing import Any
 
 from dagster import (
     AssetExecutionContext,
+    AssetObservation,
     AssetSpec,
     BackfillPolicy,
     DailyPartitionsDefinition,
@@ -51,15 +52,19 @@ def _metadata(result: IngestResult) -> dict[str, Any]:
 
 
 def _say(context: AssetExecutionContext) -> Callable[[Left], None]:
-    """Tell in the run's log how far it is, every few seconds."""
+    """Tell in the run's log and at the assets how far it is, every few seconds."""
     said_at = time.monotonic()
 
     def say(left: Left) -> None:
         nonlocal said_at
         if time.monotonic() - said_at >= SAID_SECONDS:
             said_at = time.monotonic()
-            told = f"{left.covered:.0%} of the time read: {left.rows:,} objects on {left.pages:,} pages"
+            told = f"{left.account_id}: {left.covered:.0%} of the time read, {left.rows:,} objects on {left.pages:,} pages"
             context.log.info(f"{told}, {len(left.ranges)} ranges left, {left.workers} workers")
+            where: dict[str, Any] = {"account": left.account_id, "read_share": left.covered, "objects": left.rows,
+                     "ranges_left": len(left.ranges)}  # fmt: skip
+            for key in context.selected_asset_keys:
+                context.log_event(AssetObservation(key, metadata=where))
 
     return say
 
@@ -153,7 +158,7 @@ def days_read_again(context: AssetExecutionContext, tinko: TinkoResource) -> Mat
     """Hold old days against new lists."""
     found = tinko.app().read_again(progress=_say(context))
     rows = [
-        {"day": one.day, "object": one.object_name, "before": one.before_count, "after": one.after_count,
+        {"account": one.account_id, "day": one.day, "object": one.object_name, "before": one.before_count, "after": one.after_count,
          "sums": ", ".join(f"{name} {old} -> {new}" for name, (old, new) in one.sums.items())}
         for one in found.differences
     ]  # fmt: skip

@@ -34,7 +34,7 @@ class Account:
 
 def look(tmp_path: Path, account: Account) -> dict[str, Finding]:
     settings = load_settings(state=tmp_path, stripe_secret_key=KEY)
-    findings = diagnose(settings, gateway_factory=lambda: account)
+    findings = diagnose(settings, gateways=lambda: [account])
     assert KEY not in repr(findings)
     return {finding.name: finding for finding in findings}
 

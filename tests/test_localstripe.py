@@ -67,7 +67,7 @@ def test_ingest_classify_and_report(localstripe: httpx.Client, tmp_path: Path) -
             stripe_secret_key="sk_test_elsewhere",
         )
     )
-    with app.reader() as reader:
+    with app.account().reader() as reader:
         # It answers a bound on `created` with 500, so everything is read.
         results = ingest(reader, app.lake, now=SystemClock().now())
     assert (results["charges"].new, results["charges"].quarantined) == (3, 0)

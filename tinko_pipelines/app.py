@@ -6,22 +6,22 @@ starts the program hands it a `Settings`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinko_pipelines.errors import SettingsError
+from tinko_pipelines.every_account import EveryAccount, summed
 from tinko_pipelines.guard import guard
-from tinko_pipelines.parts import Parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tinko_pipelines.checks import InvariantResult
-    from tinko_pipelines.lake.backfill import Progress
+    from tinko_pipelines.lake.backfill import Left, Progress
     from tinko_pipelines.lake.deep import Deep
     from tinko_pipelines.lake.portion import Results
     from tinko_pipelines.lake.standing import Standing
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class App(Parts):
-    """Every use case over the same parts."""
+class App(EveryAccount):
+    """Every use case over the same parts, for all accounts."""
 
     def ingest(
         self,
@@ -48,47 +48,20 @@ class App(Parts):
         progress: Progress | None = None,
     ) -> Results:
         """Read objects created in `[since, until)`, all objects since the configured number of days by default."""
-        from tinko_pipelines.lake.backfill import quiet
-        from tinko_pipelines.lake.changes import ingest_window
-
-        with self.reader() as reader:
-            return ingest_window(
-                reader,
-                self.lake,
-                objects,
-                since=since,
-                until=until,
-                now=self.clock.now(),
-                since_days=self.settings.ingest_since_days,
-                progress=progress or quiet,
-            )
+        wanted = None if objects is None else list(objects)
+        return _together(self.each(lambda one: one.ingest(wanted, since, until, progress or _quiet)))
 
     def ingest_changes(self, *, progress: Progress | None = None) -> Results:
         """Bring the lake up to date: what was created or changed since the last look."""
-        from tinko_pipelines.lake.backfill import quiet
-        from tinko_pipelines.lake.changes import ingest_changes
-
-        with self.reader() as reader:
-            return ingest_changes(
-                reader,
-                self.lake,
-                now=self.clock.now(),
-                since_days=self.settings.ingest_since_days,
-                progress=progress or quiet,
-            )
+        return _together(self.each(lambda one: one.ingest_changes(progress or _quiet)))
 
     def read_again(self, days: Iterable[date] | None = None, *, progress: Progress | None = None) -> Deep:
         """Hold days of the lake against fresh lists and repair what differs; by default those that are due today."""
-        from tinko_pipelines.lake.backfill import quiet
-        from tinko_pipelines.lake.deep import days_to_read, reconcile_days
-
-        now = self.clock.now()
-        with self.reader() as reader:
-            wanted = days_to_read(now) if days is None else days
-            undated_too = days is not None
-            return reconcile_days(
-                reader, self.lake, wanted, now=now, undated_too=undated_too, progress=progress or quiet
-            )
+        wanted = None if days is None else list(days)
+        first, *others = self.each(lambda one: one.read_again(wanted, progress or _quiet))
+        for other in others:
+            first = first.plus(other)
+        return first
 
     def reparse(self) -> Results:
         """Parse the kept pages once more; nothing is asked of Stripe."""
@@ -148,7 +121,8 @@ class App(Parts):
         now, account = self.clock.now(), self.settings.stripe_account
         # Before it fills with cases that were opened, and written about, before.
         restored.hold_another(self.ledger, self.settings.ledger_mark, account, now)
-        restored.hold_successor(self.ledger, lambda: attempts_named(self.lake, account), account, now)
+        for name in self.settings.account_names:
+            restored.hold_successor(self.ledger, partial(attempts_named, self.lake, name), name, now)
         return enrol(self.ledger, verdicts, now=now, policy=Policy.from_settings(self.settings))
 
     def plan(self) -> EnrolResult:
@@ -165,47 +139,21 @@ class App(Parts):
             livemode = self.settings.livemode
         except SettingsError:
             livemode = None
-        return anything_due(self.ledger, self.clock.now(), self.settings.stripe_account, livemode)
+        now, names = self.clock.now(), self.settings.account_names
+        return summed([anything_due(self.ledger, now, name, livemode) for name in names])
 
     def drain(
         self, *, owner: str, boundary: Callable[[str], None] | None = None, max_seconds: float | None = None
     ) -> DrainResult:
         """Do all that is due: webhook inbox, unsettled attempts, retries."""
-        from tinko_pipelines.ledger import limits
-        from tinko_pipelines.retry.breaker import Limits
-        from tinko_pipelines.retry.drain import drain
-
-        for_real = self.settings.charges_for_real
-        if for_real:
-            limits.synchronise(self.ledger, limits.Limits.from_settings(self.settings))
-        with self._same_ledger(for_real):
-            return drain(
-                self.ledger,
-                self.gateway,
-                self.clock,
-                workers=self.settings.drain_workers,
-                max_seconds=max_seconds or self.settings.drain_seconds,
-                owner=owner,
-                dry_run=not for_real,
-                boundary=boundary,
-                lease_seconds=self.settings.drain_lease_seconds,
-                limits=Limits.from_settings(self.settings),
-            )
-
-    def _same_ledger(self, for_real: bool) -> AbstractContextManager[None]:
-        from tinko_pipelines.ledger import restored
-
-        if not for_real:
-            return nullcontext()
-        mark, account = self.settings.ledger_mark, self.settings.stripe_account
-        return restored.same_ledger(self.ledger, mark, account, self.clock)
+        return self.in_turn(lambda one, seconds: one.drain(owner, seconds, boundary), max_seconds)
 
     def reconcile(self, *, whole: bool | None = None) -> Reconciled:
         """Hold the ledger against Stripe: since the last time, and the whole window once a day or when asked."""
-        from tinko_pipelines.reconcile import reconcile
-
-        with self.reader(self.settings.reconciling_key) as reader:
-            return reconcile(self.ledger, reader, self.clock.now(), whole=whole)
+        first, *others = self.each(lambda one: one.reconcile(whole=whole))
+        for other in others:
+            first = first.plus(other)
+        return first
 
     def backup_ledger(self, path: Path) -> int:
         """Copy the ledger to a new file, as of one moment; its size in bytes."""
@@ -232,8 +180,9 @@ class App(Parts):
     def _take_over(self, reason: str, *, lost: bool) -> int:
         from tinko_pipelines.ledger import restored
 
-        mark, account = self.settings.ledger_mark, self.settings.stripe_account
-        return restored.take_over(self.ledger, mark, account, reason, self.clock.now(), lost=lost)
+        mark, now = self.settings.ledger_mark, self.clock.now()
+        names = self.settings.account_names
+        return sum(restored.take_over(self.ledger, mark, name, reason, now, lost=lost) for name in names)
 
     def pauses(self) -> list[Pause]:
         """Every scope in which charging or mailing is stopped now."""
@@ -242,10 +191,10 @@ class App(Parts):
         return pauses(self.ledger, self.clock.now())
 
     def restored(self) -> bool:
-        """Whether the ledger was restored, or follows a lost one, and is not reconciled since."""
+        """Whether the ledger was restored, or follows a lost one, and an account is not reconciled since."""
         from tinko_pipelines.ledger import restored
 
-        return restored.pending(self.ledger, self.settings.stripe_account)
+        return any(restored.pending(self.ledger, name) for name in self.settings.account_names)
 
     def resume(self, account: str | None, *, reason: str, by: str, anyway: bool = False) -> None:
         """Allow charging and mailing again; refused while ledger and Stripe disagree, unless `anyway`."""
@@ -261,24 +210,7 @@ class App(Parts):
 
     def send_mail(self, *, owner: str, max_seconds: float | None = None) -> SendResult:
         """Send every message that is due, each at most once."""
-        from tinko_pipelines.ledger import limits
-        from tinko_pipelines.outreach.send import Merchant, send_due
-        from tinko_pipelines.outreach.transport import transport_for
-
-        if self.settings.mails_for_real:
-            limits.synchronise(self.ledger, limits.Limits.from_settings(self.settings))
-        with self._same_ledger(self.settings.mails_for_real):
-            return send_due(
-                self.ledger,
-                self.gateway,
-                transport_for(self.settings),
-                self.clock,
-                merchant=Merchant.from_settings(self.settings),
-                max_seconds=max_seconds or self.settings.drain_seconds,
-                owner=owner,
-                dry_run=not self.settings.mails_for_real,
-                on_sent=self.deliver_in_sandbox if self.settings.clock == "sandbox" else None,
-            )
+        return self.in_turn(lambda one, seconds: one.send_mail(owner, seconds), max_seconds)
 
     def export_ledger(self) -> dict[str, int]:
         """Write every ledger table to Parquet in one read transaction; rows by table."""
@@ -338,3 +270,16 @@ class App(Parts):
             report=self.settings.snapshot_path,
             state=self.settings.state,
         )
+
+
+def _together(found: Sequence[Results]) -> Results:
+    """What was read of several accounts, by object."""
+    together = dict(found[0])
+    for results in found[1:]:
+        for name, result in results.items():
+            together[name] = together[name].plus(result) if name in together else result
+    return together
+
+
+def _quiet(left: Left) -> None:
+    """For who does not want to know how far a reading is."""

@@ -141,7 +141,7 @@ def doctor(as_json: AsJson = False) -> None:
     with err.status("Looking at key, rights, ledger and mail"):
         findings = diagnose(
             app.settings,
-            gateway_factory=lambda: app.gateway,
+            gateways=lambda: [one.gateway for one in app.accounts],
             now=app.clock.now,
             environment=os.environ,
         )

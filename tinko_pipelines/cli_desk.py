@@ -26,8 +26,18 @@ Reason = Annotated[str, typer.Option(help="Why; it is kept with the act.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; otherwise it is only told what would change.")]
 By = Annotated[str | None, typer.Option(help="Who decides, if not the user of this machine.")]
 Most = Annotated[int, typer.Option(min=1, max=10_000)]
-CASE_COLUMNS = ("id", "state", "debt_id", "amount_minor", "currency", "due_at", "updated_at", "state_reason")
-MAIL_COLUMNS = ("id", "state", "case_id", "step", "kind", "due_at", "claimed_at", "detail")
+CASE_COLUMNS = (
+    "id",
+    "state",
+    "debt_id",
+    "amount_minor",
+    "currency",
+    "due_at",
+    "updated_at",
+    "account_id",
+    "state_reason",
+)
+MAIL_COLUMNS = ("id", "state", "case_id", "step", "kind", "due_at", "claimed_at", "account_id", "detail")
 
 
 @case.command("list")
@@ -41,7 +51,7 @@ def list_(
     from tinko_pipelines.retry.files import list_cases
 
     app, wanted = _app(), _one_of(state, (*CASE_STATES, "all"))
-    found = list_cases(app.ledger, app.settings.stripe_account, None if wanted == "all" else wanted, limit)
+    found = list_cases(app.ledger, None if wanted == "all" else wanted, limit)
     _table("cases", CASE_COLUMNS, found, as_json)
 
 
@@ -54,7 +64,7 @@ def show_(reference: Case, as_json: AsJson = False) -> None:
     found: dict[str, Any] = whole_case(app.ledger, reference)
     found["case"] = found["case"][0]
     try:
-        found["stripe"] = stripe_shows(app.gateway, found["case"])
+        found["stripe"] = stripe_shows(app.account(found["case"]["account_id"]).gateway, found["case"])
     except TinkoError as error:
         found["stripe"] = {"standing": "unread", "reason": str(error), "charges": []}
     if as_json:
@@ -124,7 +134,7 @@ def list_mails_(
     from tinko_pipelines.retry.files import list_mails
 
     app, wanted = _app(), _one_of(state, (*MESSAGE_STATES, "all"))
-    found = list_mails(app.ledger, app.settings.stripe_account, None if wanted == "all" else wanted, limit)
+    found = list_mails(app.ledger, None if wanted == "all" else wanted, limit)
     _table("mails", MAIL_COLUMNS, found, as_json)
 
 
@@ -152,7 +162,9 @@ def _desk(yes: bool, by: str | None) -> "Desk":
     from tinko_pipelines.retry.desk import Desk
 
     app = _app()
-    return Desk(app.ledger, lambda: app.gateway, app.clock.now(), by or getuser(), apply=yes)
+    return Desk(
+        app.ledger, lambda name: app.account(name).gateway, app.clock.now(), by or getuser(), apply=yes
+    )
 
 
 def _one_of(given: str, known: tuple[str, ...]) -> str:

@@ -117,7 +117,7 @@ def _switch(enabled: bool, account: str | None, reason: str, as_json: bool, anyw
 
     app = application()
     needs_ledger(app)
-    known = {app.settings.stripe_account, *accounts(app.ledger)}
+    known = {*app.settings.account_names, *accounts(app.ledger)}
     if account is not None and account not in known:
         raise InputError(f"there is no account {account!r}; known are {', '.join(sorted(known))}")
     scope = account or "global"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
@@ -18,6 +19,8 @@ from tinko_pipelines.settings import load_settings
 
 out = Console()
 err = Console(stderr=True)
+
+_KEY = re.compile(r"[A-Za-z]+_(?:live|test)_\w+")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
@@ -76,5 +79,6 @@ def needs_ledger(app: App) -> None:
 def told(error: Exception) -> str:
     """The text of an error, without any secret that the environment holds."""
     addresses = (os.environ.get(f"TINKO_{name}_URL") for name in ("LEDGER", "SMTP", "DAGSTER"))
-    keys = (os.environ.get(name) for name in ("STRIPE_SECRET_KEY", "TINKO_RECONCILE_KEY"))
+    named = (os.environ.get(name) for name in ("STRIPE_SECRET_KEY", "TINKO_RECONCILE_KEY"))
+    keys = (*named, *_KEY.findall(os.environ.get("TINKO_MORE_ACCOUNTS", "")))
     return redacted(str(error), *addresses, secrets=keys)

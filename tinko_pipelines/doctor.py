@@ -1,21 +1,22 @@
 """What stands between this installation and its first recovered payment, found out without changing anything."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
 from sqlalchemy import select
 
+from tinko_pipelines.accounts import KEY_PREFIXES
 from tinko_pipelines.errors import TinkoError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.lake.place import place_of
 from tinko_pipelines.ledger.anomalies import still_open
 from tinko_pipelines.ledger.control import GLOBAL, Pause, pauses
-from tinko_pipelines.ledger.schema import reconciliation
+from tinko_pipelines.ledger.schema import reconciliation, recovery_case
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.settings import KEY_PREFIXES, Settings
+from tinko_pipelines.settings import Settings
 
 READ_PATHS = (
     "charges", "payment_intents", "invoices", "invoice_payments", "customers", "payment_methods", "subscriptions",
@@ -40,7 +41,7 @@ class Finding:
 def diagnose(
     settings: Settings,
     *,
-    gateway_factory: Callable[[], Gateway],
+    gateways: Callable[[], Iterable[Gateway]],
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     environment: Mapping[str, str] | None = None,
 ) -> list[Finding]:
@@ -50,28 +51,30 @@ def diagnose(
     findings += [*(_standing(settings, now) if ledger.ok else []), _mail(settings), *_links(settings)]
     try:
         settings.guard()
-        gateway = gateway_factory()
+        each = list(gateways())
     except TinkoError as error:
         return [Finding("key", False, str(error)), *findings]
     mode = "live: real money" if settings.livemode else "test"
     findings.insert(0, Finding("key", True, f"{mode}, for {settings.stripe_api_base}"))
-    answer = gateway.get("/v1/charges", {"limit": 1})
-    if answer.http_status is None:
-        why = answer.transport_error
-        return [
-            *findings,
-            Finding("stripe", False, f"not reachable: {why}", "check TINKO_STRIPE_API_BASE and the network"),
-        ]
-    if answer.http_status == 401:
-        return [
-            *findings,
-            Finding("stripe", False, "the key is refused", "set STRIPE_SECRET_KEY to a valid key"),
-        ]
-    findings += [_right(gateway, path) for path in READ_PATHS]
-    findings.append(_own_retries(gateway, settings))
+    for gateway in each:
+        found = _stripe(gateway, settings)
+        if len(each) > 1:
+            found = [replace(one, name=f"{gateway.account_id}: {one.name}") for one in found]
+        findings += found
     findings.append(_runs("charging", settings.charges_for_real))
     findings.append(_runs("mailing", settings.mails_for_real))
     return findings
+
+
+def _stripe(gateway: Gateway, settings: Settings) -> list[Finding]:
+    """Whether one account answers, lets us read what we need, and retries by itself."""
+    answer = gateway.get("/v1/charges", {"limit": 1})
+    if answer.http_status is None:
+        why = f"not reachable: {answer.transport_error}"
+        return [Finding("stripe", False, why, "check TINKO_STRIPE_API_BASE and the network")]
+    if answer.http_status == 401:
+        return [Finding("stripe", False, "the key is refused", "set it to a valid key")]
+    return [*(_right(gateway, path) for path in READ_PATHS), _own_retries(gateway, settings)]
 
 
 def _misspelt(environment: Mapping[str, str]) -> list[Finding]:
@@ -165,6 +168,8 @@ def _standing(settings: Settings, now: Callable[[], datetime]) -> list[Finding]:
     try:
         with ledger.read() as connection:
             compared = connection.execute(select(reconciliation)).mappings().all()
+            living = select(recovery_case.c.account_id).where(recovery_case.c.closed_at.is_(None)).distinct()
+            known = set(connection.execute(living).scalars())
         found = [
             Finding(
                 f"paused: {each.scope}", None, f"by {each.by}: {each.reason} ({each.stopped})", _way_on(each)
@@ -182,6 +187,15 @@ def _standing(settings: Settings, now: Callable[[], datetime]) -> list[Finding]:
         ]
     finally:
         ledger.close()
+    found += [
+        Finding(
+            f"account {name}",
+            False,
+            "the ledger has cases of it, and it is not configured: nobody collects them",
+            "add it to TINKO_MORE_ACCOUNTS, or name it with TINKO_STRIPE_ACCOUNT",
+        )
+        for name in sorted(known - set(settings.account_names))
+    ]
     for row in compared:
         agreed = row["disagreements"] == 0
         text = f"{row['account_id']} compared at {row['finished_at']:%Y-%m-%d %H:%M} UTC"

@@ -1,23 +1,19 @@
-"""The parts of the application, each built from the settings alone: clock, ledger, lake, both sides of Stripe."""
+"""The parts of the application that all accounts share, each built from the settings alone: clock, ledger, lake, model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tinko_pipelines.clock import Clock, FixedClock, SystemClock
-from tinko_pipelines.guard import guard, guard_lake
+from tinko_pipelines.guard import guard_lake
 from tinko_pipelines.settings import Settings
 
 if TYPE_CHECKING:
-    from tinko_pipelines.gateway.bulk import BulkReader
-    from tinko_pipelines.gateway.port import Gateway
     from tinko_pipelines.lake.store import Lake
-    from tinko_pipelines.ledger.budget import Governor
     from tinko_pipelines.ledger.store import Ledger
     from tinko_pipelines.model.text import TextModel
     from tinko_pipelines.outreach.send import SentMail
@@ -39,51 +35,12 @@ class Parts:
         stands_at = self.settings.sandbox_stands_at
         return SystemClock() if stands_at is None else FixedClock(stands_at)
 
-    def _present(self) -> Callable[[], datetime]:
+    def present(self) -> Callable[[], datetime]:
         """What reads business time often: a sandbox's, which stands still meanwhile, is asked for once."""
         if isinstance(self.clock, SystemClock):
             return self.clock.now
         moment = self.clock.now()
         return lambda: moment
-
-    def _budget(self, *, reading: bool) -> Governor:
-        """Our own ceilings on requests to Stripe, shared by all readers and writers through the ledger."""
-        from tinko_pipelines.ledger.budget import Governor
-
-        return Governor(
-            self.ledger, self.settings.stripe_account, *self.settings.request_ceilings, reading=reading
-        )
-
-    @cached_property
-    def gateway(self) -> Gateway:
-        """The writing side of Stripe: single objects, our keys, no retries of its own."""
-        from tinko_pipelines.gateway.stripe_gateway import StripeGateway
-
-        guard(self.settings)
-        return StripeGateway(
-            self.settings.key,
-            self.settings.stripe_api_base,
-            self.settings.stripe_account,
-            rate=self._budget(reading=False),
-        )
-
-    @contextmanager
-    def reader(self, key: str | None = None) -> Iterator[BulkReader]:
-        """The reading side of Stripe: whole pages, with the usual key or another."""
-        from tinko_pipelines.gateway.bulk import BulkReader
-
-        guard(self.settings)
-        reader = BulkReader(
-            key or self.settings.key,
-            self.settings.stripe_api_base,
-            self.settings.stripe_account,
-            rate=self._budget(reading=True),
-            now=self._present(),
-        )
-        try:
-            yield reader
-        finally:
-            reader.close()
 
     @cached_property
     def lake(self) -> Lake:

@@ -8,18 +8,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tinko_pipelines.accounts import KEY_PREFIXES, is_live, parse_more
 from tinko_pipelines.errors import SettingsError
 
 STRIPE_API_BASE = "https://api.stripe.com"
-TEST_PREFIXES = ("sk_test_", "rk_test_")
-KEY_PREFIXES = (*TEST_PREFIXES, "sk_live_", "rk_live_")
-"""How the keys begin that a server may use; whatever begins otherwise is never taken for a test key."""
 REQUESTS_LIVE, REQUESTS_TEST, REQUESTS_PER_RESOURCE = 100.0, 25.0, 25.0
 """What Stripe allows by default, a second."""
 OBJECT_STORES = ("s3", "gs", "gcs", "abfs", "abfss", "az", "memory")
@@ -43,7 +41,11 @@ class Settings(BaseSettings):
         None, description="Restricted, read-only Stripe key of the reconciler; else it borrows the other one."
     )
     stripe_api_base: str = Field(STRIPE_API_BASE, description="Address of Stripe, or of a stand-in for it.")
-    stripe_account: str = Field("default", description="Name of the account in lake and ledger.")
+    stripe_account: str = Field("default", description="Name of the key's own account in lake and ledger.")
+    more_accounts: SecretStr = Field(
+        SecretStr(""),
+        description="More accounts, each with a connected account's id or a key of its own: `eu=acct_…,us=rk_live_…`.",
+    )
     allow_live: bool = Field(False, description="Accept a live key (`sk_live_`, `rk_live_`).")
     charging: Literal["auto", "on", "dry_run"] = Field(
         "auto", description="Whether retries are really charged; `auto` means only in the sandbox."
@@ -77,6 +79,12 @@ class Settings(BaseSettings):
         gt=0,
         le=10_000,
         description="The same for each kind of object. Unset: 25, or the ceiling itself where that is set.",
+    )
+    charging_reserve: float = Field(
+        0.5,
+        ge=0,
+        le=0.9,
+        description="Share of the requests that may be sent at once which reading leaves to charging.",
     )
     drain_workers: int = Field(4, ge=1, le=32, description="Attempts in flight at once.")
     drain_seconds: float = Field(50.0, gt=0, le=600, description="After this long a drain ends itself.")
@@ -181,6 +189,24 @@ class Settings(BaseSettings):
             raise ValueError('a JSON object is wanted, like {"endpoint_url": "https://…"}')
         return value
 
+    @model_validator(mode="after")
+    def _accounts_can_be_read(self) -> Self:
+        try:
+            _ = self.other_accounts
+        except ValueError as error:
+            raise ValueError(f"TINKO_MORE_ACCOUNTS: {error}") from None
+        return self
+
+    @cached_property
+    def other_accounts(self) -> dict[str, str]:
+        """All accounts but the main one by name, each with its connected id or its key in clear."""
+        return parse_more(self.more_accounts.get_secret_value(), self.stripe_account)
+
+    @property
+    def account_names(self) -> tuple[str, ...]:
+        """The names of all accounts, the main one first."""
+        return self.stripe_account, *self.other_accounts
+
     @cached_property
     def is_loopback(self) -> bool:
         """Whether Stripe's stand-in runs on this machine."""
@@ -202,14 +228,14 @@ class Settings(BaseSettings):
     def reconciling_key(self) -> str:
         """The key the reconciler reads with: its own, of the same mode, or the one that charges."""
         given = self.reconcile_key.get_secret_value().strip() if self.reconcile_key else ""
-        if given and _is_live(given) != self.livemode:
+        if given and is_live(given) != self.livemode:
             raise SettingsError("TINKO_RECONCILE_KEY is of another mode than STRIPE_SECRET_KEY: use one mode")
         return given or self.key
 
     @cached_property
     def livemode(self) -> bool:
         """Whether the key moves real money, or may: only what begins as test keys do is taken for one."""
-        return _is_live(self.key)
+        return is_live(self.key)
 
     @cached_property
     def request_ceilings(self) -> tuple[float, float]:
@@ -330,17 +356,15 @@ class Settings(BaseSettings):
             )
 
 
-def _is_live(key: str) -> bool:
-    return not key.startswith(TEST_PREFIXES)
-
-
 def load_settings(**overrides: object) -> Settings:
     """Read the environment, with `overrides` by field name, or raise SettingsError naming the variable."""
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
+        if not first["loc"]:
+            raise SettingsError(first["msg"].removeprefix("Value error, ")) from None
+        name = str(first["loc"][0])
         variable = name if name.isupper() else f"TINKO_{name.upper()}"
         raise SettingsError(f"{variable}: {first['msg']}") from None
     return settings

@@ -30,7 +30,7 @@ def tinko(base: str, rows: int, folder: Path, limit: float | None = None) -> Wor
     if limit is not None:
         ledger = Ledger.open(f"sqlite:///{folder / 'ledger.db'}")
         ledger.migrate()
-        rate = Governor(ledger, "default", limit, limit, reading=True)
+        rate = Governor(ledger, "default", limit, limit, reserve_share=0.5)
     reader = BulkReader(KEY, base, "default", rate=rate)
     return lambda: ingest(reader, lake, objects=["charges"], since=SINCE, now=UNTIL)["charges"].new
 

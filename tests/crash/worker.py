@@ -83,12 +83,12 @@ def application(place: Place, plan: Plan) -> App:
     """The product as it runs, but impatient with Stripe."""
     app = App(place.settings)
     settings = app.settings
-    app.__dict__["gateway"] = StripeGateway(
+    app.account().__dict__["gateway"] = StripeGateway(
         settings.key,
         settings.stripe_api_base,
         settings.stripe_account,
         timeout_seconds=TIMEOUT_SECONDS,
-        rate=app._budget(reading=False),
+        rate=app.account().budget(reading=False),
     )
     return app
 

@@ -58,7 +58,7 @@ def test_processes_share_one_ceiling(ledger: Ledger) -> None:
 
 
 def test_readers_leave_a_reserve_to_charging(ledger: Ledger) -> None:
-    reader = RequestBudget(ledger, "acct_1", 8.0, reading=True)
+    reader = RequestBudget(ledger, "acct_1", 8.0, reserve_share=0.5)
     charger = RequestBudget(ledger, "acct_1", 8.0)
     assert reader.acquire(max_wait_seconds=0.0) == 0.0
     assert reader.acquire(max_wait_seconds=0.0) > 0.0

@@ -113,7 +113,7 @@ def test_a_second_success_proposes_a_refund_and_is_settled_by_it(shop: Shop) -> 
 
 def test_the_reconcilers_key_can_write_nothing(shop: Shop, tmp_path: Path) -> None:
     settings = shop.app.settings.model_copy(update={"stripe_secret_key": shop.app.settings.reconcile_key})
-    gateway = App(settings.model_copy(update={"charging": "dry_run"})).gateway
+    gateway = App(settings.model_copy(update={"charging": "dry_run"})).account().gateway
     debt = shop.owe("failed_invoice")
     before = shop.stripe.book()["digest"]
     for path in (f"/v1/invoices/{debt}/pay", f"/v1/invoices/{debt}/void", "/v1/customers", "/v1/refunds"):

@@ -61,8 +61,8 @@ class Shop:
 
     def watch(self) -> Watched:
         """Let every request from now on be remembered."""
-        watched = Watched(self.app.gateway)
-        self.app.__dict__["gateway"] = watched
+        watched = Watched(self.app.account().gateway)
+        self.app.account().__dict__["gateway"] = watched
         return watched
 
     def refresh(self) -> None:
@@ -83,13 +83,13 @@ class Shop:
         self.stripe.advance_to(last + timedelta(minutes=1))
 
     def post(self, path: str, **params: Any) -> dict[str, Any]:
-        version = self.app.gateway.api_version
-        answer = self.app.gateway.post(path, params, f"test:{path}:{params}", version)
+        version = self.app.account().gateway.api_version
+        answer = self.app.account().gateway.post(path, params, f"test:{path}:{params}", version)
         assert answer.ok, answer
         return answer.body or {}
 
     def cards(self, customer: str) -> list[str]:
-        listed = self.app.gateway.get(f"/v1/customers/{customer}/payment_methods").body or {}
+        listed = self.app.account().gateway.get(f"/v1/customers/{customer}/payment_methods").body or {}
         return [str(card["id"]) for card in listed["data"]]
 
     def rows(self, table: Any) -> list[dict[str, Any]]:

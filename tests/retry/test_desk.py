@@ -21,7 +21,9 @@ from tinko_pipelines.settings import SANDBOX_KEY
 
 
 def desk(shop: Shop, *, apply: bool = True) -> Desk:
-    return Desk(shop.app.ledger, lambda: shop.app.gateway, shop.stripe.now(), "anna", apply=apply)
+    return Desk(
+        shop.app.ledger, lambda name: shop.app.account(name).gateway, shop.stripe.now(), "anna", apply=apply
+    )
 
 
 def waiting_for_a_person(shop: Shop, name: str, kind: str = "failed_invoice") -> str:
@@ -176,7 +178,7 @@ def test_where_stripe_can_tell_nothing_a_person_may_after_a_day(shop: Shop) -> N
         def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
             return Answer(None, transport_error="no route")
 
-    mute = Desk(shop.app.ledger, lambda: Mute(), shop.stripe.now(), "anna", apply=True)  # type: ignore[arg-type, return-value]
+    mute = Desk(shop.app.ledger, lambda _: Mute(), shop.stripe.now(), "anna", apply=True)  # type: ignore[arg-type, return-value]
     with pytest.raises(InputError, match="its outcome must come first"):
         mute.resolve(made["invoice"], "cancelled", "enough")
     with pytest.raises(InputError, match="Stripe cannot be asked"):
@@ -239,7 +241,7 @@ def test_a_mail_in_doubt_is_settled_and_never_sent_again(shared_shop: Shop, went
     with shop.app.ledger.write() as connection:
         for values in ({"state": "sending", **claim}, {"state": "in_doubt"}):
             connection.execute(message.update().where(message.c.id == first["id"]).values(**values))
-    assert first["id"] in [row["id"] for row in list_mails(shop.app.ledger, "default", "in_doubt", 100)]
+    assert first["id"] in [row["id"] for row in list_mails(shop.app.ledger, "in_doubt", 100)]
     told = desk(shop, apply=False).resolve_mail(first["id"], went_out, "asked the provider")
     state = "sent" if went_out else "failed"
     assert told.changes == (f"message in_doubt → {state}: asked the provider",)
@@ -255,7 +257,7 @@ def test_a_mail_in_doubt_is_settled_and_never_sent_again(shared_shop: Shop, went
 def test_a_case_is_listed_and_shown_with_all_there_is(shared_shop: Shop) -> None:
     shop = shared_shop
     debt = waiting_for_a_person(shop, "shown")
-    listed = [row["debt_id"] for row in list_cases(shop.app.ledger, "default", "needs_human", 100)]
+    listed = [row["debt_id"] for row in list_cases(shop.app.ledger, "needs_human", 100)]
     assert debt in listed
     found = whole_case(shop.app.ledger, debt)
     assert found["case"][0]["debt_id"] == debt

@@ -86,7 +86,7 @@ def test_a_key_that_is_no_header_is_named_nowhere(shop: Shop, tmp_path: Path) ->
 def test_a_key_read_from_a_file_with_a_line_end_works(shop: Shop, tmp_path: Path) -> None:
     own = Shop(shop.app.settings.stripe_api_base, tmp_path / "own", stripe_secret_key=f"{SANDBOX_KEY}\n")
     assert own.app.settings.key == SANDBOX_KEY
-    assert own.app.gateway.get("/v1/charges").ok
+    assert own.app.account().gateway.get("/v1/charges").ok
 
 
 def test_a_card_the_bank_has_forbidden_since_the_plan_is_left_alone(shop: Shop) -> None:

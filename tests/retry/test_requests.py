@@ -11,7 +11,7 @@ MOST_REQUESTS = 5
 
 def busy(shop: Shop, made: dict[str, Any], how_many: int = 101) -> None:
     """Let the customer be charged often and successfully for other things, since the failure."""
-    failed = shop.app.gateway.get(f"/v1/charges/{made['charge']}").body or {}
+    failed = shop.app.account().gateway.get(f"/v1/charges/{made['charge']}").body or {}
     for number in range(how_many):
         other = {**failed, "id": f"ch_other{number}", "payment_intent": f"pi_other{number}", "amount": 100}
         paid = {"status": "succeeded", "paid": True, "created": shop.at(0), "failure_code": None}

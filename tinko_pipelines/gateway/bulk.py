@@ -51,6 +51,7 @@ class BulkReader:
         api_base: str,
         account_id: str,
         *,
+        connected_account: str | None = None,
         rate: RequestRate | None = None,
         timeout_seconds: float = 25,
         sleep: Callable[[float], None] = time.sleep,
@@ -65,6 +66,7 @@ class BulkReader:
             "Stripe-Version": API_VERSION,
             "Accept-Encoding": "gzip",
             "User-Agent": "tinko-pipelines",
+            **({"Stripe-Account": connected_account} if connected_account else {}),
         }
         more: dict[str, Any] = {
             "headers": headers,

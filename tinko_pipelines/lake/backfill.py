@@ -40,8 +40,9 @@ _PATIENCE_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Where a back-fill stands. `covered` is the share of the time that is read, from 0 to 1."""
+    """Where a back-fill of an account stands. `covered` is the share of the time that is read, from 0 to 1."""
 
+    account_id: str
     ranges: tuple[Range, ...]
     pages: int
     rows: int
@@ -155,7 +156,7 @@ class Backfill:
     def _left(self) -> Left:
         ranges = tuple(one.left() for one in self._open)
         covered = max(0.0, 1 - sum(one.seconds_left() for one in ranges) / self._seconds)
-        return Left(ranges, self._pages, self._rows, covered, len(self._threads))
+        return Left(self._reader.account_id, ranges, self._pages, self._rows, covered, len(self._threads))
 
     def _workers_wanted(self) -> int:
         rate = self._reader.requests_per_second

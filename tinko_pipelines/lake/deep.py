@@ -36,6 +36,7 @@ UNTOLD = frozenset({"balance_transactions"})
 class Difference:
     """One object on one day: how many there were and what their amounts came to (minor units, by column), and how it is now."""
 
+    account_id: str
     object_name: str
     day: str
     before_count: int
@@ -59,6 +60,17 @@ class Deep:
     def repaired(self) -> int:
         """Rows that were missing, not as they are now, or no longer there at Stripe."""
         return self.missing + self.changed + self.deleted
+
+    def plus(self, other: Deep) -> Deep:
+        """Those of two accounts together."""
+        return Deep(
+            sorted({*self.days, *other.days}),
+            self.read + other.read,
+            self.missing + other.missing,
+            self.changed + other.changed,
+            self.deleted + other.deleted,
+            [*self.differences, *other.differences],
+        )
 
     def told(self) -> dict[str, Any]:
         """As it is written down."""
@@ -113,7 +125,7 @@ def reconcile_days(
             found.deleted += result.deleted
     after = _standing(lake, reader, wanted)
     found.differences = [
-        _difference(*key, before.get(key, {}), after.get(key, {}))
+        _difference(reader.account_id, *key, before.get(key, {}), after.get(key, {}))
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     ]
@@ -176,10 +188,13 @@ def _not_shown(
     return {str(identity): {"created": int(at.timestamp())} for identity, at in rows}
 
 
-def _difference(name: str, day: str, before: dict[str, int], after: dict[str, int]) -> Difference:
+def _difference(
+    account_id: str, name: str, day: str, before: dict[str, int], after: dict[str, int]
+) -> Difference:
     amounts = [key for key in {**before, **after} if key not in ("count", "content")]
     sums = {key: (before.get(key, 0), after.get(key, 0)) for key in amounts}
     return Difference(
+        account_id,
         name,
         day,
         before.get("count", 0),

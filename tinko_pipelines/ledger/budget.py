@@ -1,8 +1,8 @@
 """Our own ceilings on requests to one Stripe account, shared by all processes through the ledger.
 
 A token bucket in one row, filled by the database's clock: one for the account, and below it one for each kind of object.
-Whoever charges may run it into debt and waits his turn; whoever only reads leaves a reserve, so that charging never
-queues behind an ingest.
+Whoever charges may run it into debt and waits his turn; whoever only reads leaves a reserve, so that charging does not
+queue behind an ingest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _STASH_SECONDS = 1.0
 
 
 class Governor:
-    """Both ceilings as one process sees them. Stripe's own refusals stop what they name: all, or one kind of object."""
+    """Both ceilings as one process sees them. Stripe's own refusals stop what they name: all, or one kind of object.
+
+    Who only reads leaves `reserve_share` of what may be sent at once to those who charge.
+    """
 
     def __init__(
         self,
@@ -33,11 +36,11 @@ class Governor:
         requests_per_second: float,
         per_resource: float,
         *,
-        reading: bool = False,
+        reserve_share: float | None = None,
     ) -> None:
         self.requests_per_second = requests_per_second
-        self._whole = RequestBudget(ledger, account_id, requests_per_second, reading=reading)
-        self._part = partial(RequestBudget, ledger, account_id, per_resource, reading=reading)
+        self._whole = RequestBudget(ledger, account_id, requests_per_second, reserve_share=reserve_share)
+        self._part = partial(RequestBudget, ledger, account_id, per_resource, reserve_share=reserve_share)
         self._divided = per_resource < requests_per_second
         self._parts: dict[str, RequestBudget] = {}
 
@@ -69,7 +72,7 @@ class RequestBudget:
         account_id: str,
         requests_per_second: float,
         *,
-        reading: bool = False,
+        reserve_share: float | None = None,
         resource: str = "",
     ) -> None:
         if requests_per_second <= 0:
@@ -78,7 +81,7 @@ class RequestBudget:
         self._key = {"account_id": account_id, "resource": resource}
         self._burst = max(1.0, requests_per_second / 4)
         self._at_once = max(1, int(requests_per_second / 10))
-        self._reserve = self._burst / 2 if reading else None
+        self._reserve = None if reserve_share is None else self._burst * reserve_share
         self._lock = threading.Lock()
         self._stash, self._stashed_at = 0, 0.0
 

@@ -37,10 +37,10 @@ class Limits:
     networks: tuple[CapRule, ...] = field(default_factory=published)
 
     @classmethod
-    def from_settings(cls, settings: "Settings") -> "Limits":
-        """The limits the environment asks for."""
+    def from_settings(cls, settings: "Settings", account_id: str | None = None) -> "Limits":
+        """The limits the environment asks for, which are the same for each account; the main one by default."""
         return cls(
-            account_id=settings.stripe_account,
+            account_id=account_id or settings.stripe_account,
             card_attempts_30d=settings.card_attempts_30d,
             card_attempts_24h=settings.card_attempts_24h,
             customer_attempts_24h=settings.customer_attempts_24h,

@@ -37,6 +37,19 @@ class Reconciled:
         """Whether nothing about money is in dispute."""
         return self.disagreements == 0
 
+    def plus(self, other: "Reconciled") -> "Reconciled":
+        """Those of two accounts together."""
+        return Reconciled(
+            min(self.read_from, other.read_from),
+            max(self.read_until, other.read_until),
+            self.objects + other.objects,
+            self.cases + other.cases,
+            self.disagreements + other.disagreements,
+            (*self.findings, *other.findings),
+            self.recorded + other.recorded,
+            self.whole and other.whole,
+        )
+
     def counts(self) -> dict[str, int]:
         """The numbers by name."""
         return {name: value for name, value in asdict(self).items() if type(value) is int}

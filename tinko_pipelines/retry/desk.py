@@ -40,10 +40,10 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The acts of one person, at one moment. With `apply` false nothing is written."""
+    """The acts of one person, at one moment. With `apply` false nothing is written. `gateway` is asked for by account."""
 
     ledger: Ledger
-    gateway: Callable[[], Gateway]
+    gateway: Callable[[str], Gateway]
     now: datetime
     by: str
     apply: bool = False
@@ -59,7 +59,7 @@ class Desk:
             raise InputError(f"a case ends as one of {', '.join(ENDS)}, not as {state}")
         case = self._living(reference)
         found = self._unsettled(case, outcome)
-        view = found.view if found and found.view else look(self.gateway(), case)
+        view = found.view if found and found.view else look(self.gateway(case["account_id"]), case)
         ours = self._has_succeeded(case) or (found is not None and found.outcome.state == "succeeded")
         refused = _contradiction(case, state, view, ours)
         if refused:
@@ -81,7 +81,7 @@ class Desk:
         if found and (found.outcome.state == "succeeded" or found.close_as):
             raise InputError(f"case {case['id']} is not retried: its attempt is {found.outcome.state}")
         refused = self._not_ours_to_retry(case, found)
-        clearance = preflight(self.gateway(), case)
+        clearance = preflight(self.gateway(case["account_id"]), case)
         if not clearance.go and not clearance.for_now:
             refused = refused or clearance.reason
         if refused:
@@ -173,7 +173,9 @@ class Desk:
             raise InputError(f"attempt {row['id']} is being worked on: try again in some minutes")
         if row["state"] == "prepared":
             return _Found(row, Outcome("abandoned", "never_called"), None, None)
-        view, outcome, close_as = what_became(self.ledger, self.gateway(), row, case, self.now)
+        view, outcome, close_as = what_became(
+            self.ledger, self.gateway(case["account_id"]), row, case, self.now
+        )
         edge = row["called_at"] + timedelta(hours=REPOST_HOURS)
         if outcome.answer == "no_trace" and self.now < edge:
             raise InputError(

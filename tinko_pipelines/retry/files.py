@@ -37,9 +37,9 @@ def find_case(connection: Connection, reference: str) -> Row:
     return found[0]
 
 
-def list_cases(ledger: Ledger, account_id: str, state: str | None, limit: int) -> list[Row]:
-    """Cases of the account, the longest untouched first."""
-    query = select(recovery_case).where(recovery_case.c.account_id == account_id)
+def list_cases(ledger: Ledger, state: str | None, limit: int) -> list[Row]:
+    """Cases of all accounts, the longest untouched first."""
+    query = select(recovery_case)
     if state is not None:
         query = query.where(recovery_case.c.state == state)
     with ledger.read() as connection:
@@ -66,9 +66,9 @@ def stripe_shows(gateway: Gateway, case: Row) -> Row:
     return {"standing": view.standing, "reason": view.reason, "charges": charges}
 
 
-def list_mails(ledger: Ledger, account_id: str, state: str | None, limit: int) -> list[Row]:
-    """Messages of the account, the oldest first."""
-    query = select(message).where(message.c.account_id == account_id)
+def list_mails(ledger: Ledger, state: str | None, limit: int) -> list[Row]:
+    """Messages of all accounts, the oldest first."""
+    query = select(message)
     if state is not None:
         query = query.where(message.c.state == state)
     with ledger.read() as connection:

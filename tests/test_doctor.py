@@ -57,7 +57,7 @@ def test_a_lake_on_an_object_store_is_looked_at(s3: LocalS3, tmp_path: Path) -> 
     def lake(url: str) -> Finding:
         options = json.dumps(s3.options())
         settings = load_settings(state=tmp_path, stripe_secret_key=KEY, lake_url=url, lake_options=options)
-        findings = diagnose(settings, gateway_factory=Account)
+        findings = diagnose(settings, gateways=lambda: [Account()])
         assert not any(secret in repr(findings) for secret in SECRETS)
         return next(finding for finding in findings if finding.name == "lake")
 

@@ -1,4 +1,4 @@
-"""One ledger of each kind."""
+"""One ledger of each kind, and a local S3."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.ledgers import KINDS, empty_ledger
+from tests.object_store import LocalS3
 from tests.postgres import postgres_server
 from tinko_pipelines.ledger.store import Ledger
 
@@ -14,6 +15,13 @@ from tinko_pipelines.ledger.store import Ledger
 def postgres_url() -> Iterator[str]:
     with postgres_server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[LocalS3]:
+    served = LocalS3()
+    yield served
+    served.close()
 
 
 @pytest.fixture(params=KINDS)

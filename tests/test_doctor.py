@@ -1,9 +1,12 @@
 """The doctor names each missing right, counts who retries what, and shows no secret."""
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.object_store import SECRETS, LocalS3
 from tinko_pipelines.doctor import Finding, diagnose
 from tinko_pipelines.gateway.records import Answer
 from tinko_pipelines.settings import load_settings
@@ -49,6 +52,25 @@ def test_a_missing_right_is_named(tmp_path: Path) -> None:
     found = look(tmp_path, Account(refused="disputes"))
     assert found["read disputes"].ok is False
     assert "disputes" in (found["read disputes"].fix or "")
+
+
+def test_a_lake_on_an_object_store_is_looked_at(s3: LocalS3, tmp_path: Path) -> None:
+    def lake(url: str) -> Finding:
+        options = json.dumps(s3.options())
+        settings = load_settings(state=tmp_path, stripe_secret_key=KEY, lake_url=url, lake_options=options)
+        findings = diagnose(settings, gateways=lambda: [Account()])
+        assert not any(secret in repr(findings) for secret in SECRETS)
+        return next(finding for finding in findings if finding.name == "lake")
+
+    url = s3.bucket("looked-at")
+    assert lake(url) == Finding("lake", True, f"{url} answers; it is empty")
+    assert lake("s3://nowhere/lake").ok is False
+    s3.cut = True
+    try:
+        assert re.search("Could not connect|was closed", lake(url).text)
+    finally:
+        s3.cut = False
+    assert not any(finding.name == "lake" for finding in look(tmp_path, Account()).values())
 
 
 def test_a_refused_key(tmp_path: Path) -> None:

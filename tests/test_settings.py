@@ -50,6 +50,29 @@ def test_the_ceilings_go_by_the_key(given: dict[str, object], ceilings: tuple[fl
     assert load_settings(**given).request_ceilings == ceilings
 
 
+@pytest.mark.parametrize(
+    "url", ["/srv/lake", "file:///srv/lake", "s3://", "sftp://host/lake", "simplecache::s3://b"]
+)
+def test_a_lake_lies_in_the_state_folder_or_on_an_object_store(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"TINKO_LAKE_URL: .* set TINKO_STATE"):
+        load_settings(lake_url=url)
+
+
+def test_the_lakes_options_are_an_object_and_secret() -> None:
+    given = load_settings(lake_url=" s3://bucket/lake/ ", lake_options='{"secret": "not-to-be-seen"}')
+    assert given.lake_url == "s3://bucket/lake"
+    assert given.lake_storage_options == {"secret": "not-to-be-seen"}
+    assert "not-to-be-seen" not in repr(given)
+    assert (load_settings(lake_url="").lake_url, load_settings(lake_options="").lake_storage_options) == (
+        None,
+        {},
+    )
+    for wrong in ("[1]", '{"secret": "not-to-be-seen"', "7"):
+        with pytest.raises(SettingsError, match=r"TINKO_LAKE_OPTIONS: .* JSON object") as said:
+            load_settings(lake_options=wrong)
+        assert "not-to-be-seen" not in str(said.value)
+
+
 @pytest.mark.parametrize("key", ["sk_org_live_1", "sk_prod_1", "pk_live_1", "anything"])
 def test_a_key_that_is_no_test_key_is_never_taken_for_one(key: str) -> None:
     settings = load_settings(stripe_secret_key=key)

@@ -259,11 +259,12 @@ class App(EveryAccount):
     def check(self) -> list[InvariantResult]:
         """Every invariant over a fresh export of the ledger and the lake; each with its breaking rows."""
         from tinko_pipelines.checks import run_invariants
+        from tinko_pipelines.lake.place import current_folder
 
         self.export_ledger()
         return run_invariants(
             self.settings.export_dir,
-            self.settings.lake_dir,
+            current_folder(self.settings),
             self.clock.now(),
             enrol_max_age_days=self.settings.enrol_max_age_days,
             report=self.settings.snapshot_path,

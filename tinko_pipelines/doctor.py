@@ -11,6 +11,7 @@ from sqlalchemy import select
 from tinko_pipelines.accounts import KEY_PREFIXES
 from tinko_pipelines.errors import TinkoError
 from tinko_pipelines.gateway.port import Gateway
+from tinko_pipelines.lake.place import place_of
 from tinko_pipelines.ledger.anomalies import still_open
 from tinko_pipelines.ledger.control import GLOBAL, Pause, pauses
 from tinko_pipelines.ledger.schema import reconciliation, recovery_case
@@ -46,7 +47,7 @@ def diagnose(
 ) -> list[Finding]:
     """Look at key, mode, rights, ledger, mail server and Stripe's own retries; never raises for what it finds."""
     ledger = _ledger(settings)
-    findings = [*_misspelt(environment or {}), *_odd_keys(settings), ledger]
+    findings = [*_misspelt(environment or {}), *_odd_keys(settings), ledger, *_lake(settings)]
     findings += [*(_standing(settings, now) if ledger.ok else []), _mail(settings), *_links(settings)]
     try:
         settings.guard()
@@ -147,6 +148,18 @@ def _ledger(settings: Settings) -> Finding:
     except (TinkoError, OSError) as error:
         return Finding("ledger", False, str(error))
     return Finding("ledger", True, f"{ledger.dialect}, at this version's schema")
+
+
+def _lake(settings: Settings) -> list[Finding]:
+    """Whether a lake on an object store answers; a folder needs no look."""
+    if settings.lake_url is None:
+        return []
+    place = place_of(settings)
+    try:
+        found = place.names("notes")
+    except TinkoError as error:
+        return [Finding("lake", False, str(error))]
+    return [Finding("lake", True, f"{place.where} answers" + ("" if found else "; it is empty"))]
 
 
 def _standing(settings: Settings, now: Callable[[], datetime]) -> list[Finding]:

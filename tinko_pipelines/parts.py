@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tinko_pipelines.clock import Clock, FixedClock, SystemClock
+from tinko_pipelines.guard import guard_lake
 from tinko_pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,9 +45,13 @@ class Parts:
     @cached_property
     def lake(self) -> Lake:
         """What Stripe shows, on our side."""
+        from tinko_pipelines.lake.place import place_of
         from tinko_pipelines.lake.store import Lake
 
-        return Lake(self.settings.lake_dir)
+        place = place_of(self.settings)
+        if self.settings.lake_url is not None:
+            guard_lake(self.settings, place)
+        return Lake(self.settings.lake_dir, place)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -4,10 +4,11 @@ Every setting is listed in the README; a test holds the two together.
 """
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -19,6 +20,8 @@ from tinko_pipelines.errors import SettingsError
 STRIPE_API_BASE = "https://api.stripe.com"
 REQUESTS_LIVE, REQUESTS_TEST, REQUESTS_PER_RESOURCE = 100.0, 25.0, 25.0
 """What Stripe allows by default, a second."""
+OBJECT_STORES = ("s3", "gs", "gcs", "abfs", "abfss", "az", "memory")
+"""Kinds of address a lake may have: where what is written is there as a whole or not at all."""
 SANDBOX_KEY = "sk_test_tinko_sandbox"
 """The sandbox's one full-rights key. It opens nothing but the bundled sandbox."""
 
@@ -56,6 +59,14 @@ class Settings(BaseSettings):
     clock: Literal["system", "sandbox"] = Field("system", description="Whose time it is.")
     ledger_url: SecretStr | None = Field(
         None, description="SQLAlchemy URL; SQLite below the state folder if unset."
+    )
+    lake_url: str | None = Field(
+        None,
+        description="fsspec address of the lake on an object store, `s3://bucket/lake` say; below the state folder if unset.",
+    )
+    lake_options: SecretStr | None = Field(
+        None,
+        description='fsspec\'s options for that address as JSON, `{"endpoint_url": "…"}` say; keys are better left to the environment.',
     )
     stripe_requests_per_second: float | None = Field(
         None,
@@ -151,6 +162,33 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
+    @field_validator("lake_url")
+    @classmethod
+    def _on_an_object_store(cls, value: str | None) -> str | None:
+        kind, found, rest = (value or "").strip().partition("://")
+        if not kind:
+            return None
+        if not found or kind not in OBJECT_STORES or not rest.strip("/"):
+            raise ValueError(
+                f"an address like s3://bucket/folder is wanted, of one of the kinds {', '.join(OBJECT_STORES)};"
+                " for a folder of this machine leave it unset and set TINKO_STATE"
+            )
+        return f"{kind}://{rest.rstrip('/')}"
+
+    @field_validator("lake_options")
+    @classmethod
+    def _an_object(cls, value: SecretStr | None) -> SecretStr | None:
+        given = value.get_secret_value().strip() if value else ""
+        if not given:
+            return None
+        try:
+            found = json.loads(given)
+        except ValueError as error:
+            found = error
+        if not isinstance(found, dict):
+            raise ValueError('a JSON object is wanted, like {"endpoint_url": "https://…"}')
+        return value
+
     @model_validator(mode="after")
     def _accounts_can_be_read(self) -> Self:
         try:
@@ -227,9 +265,15 @@ class Settings(BaseSettings):
         given = self.ledger_url.get_secret_value() if self.ledger_url else ""
         return given or f"sqlite:///{self.state / 'ledger.db'}"
 
+    @cached_property
+    def lake_storage_options(self) -> Mapping[str, Any]:
+        """What fsspec is to be told beside the lake's address, secrets in clear."""
+        given = self.lake_options.get_secret_value() if self.lake_options else "{}"
+        return dict(json.loads(given))
+
     @property
     def lake_dir(self) -> Path:
-        """Root of the lake: raw pages and typed Parquet."""
+        """Root of the lake, raw pages and typed Parquet; of one on an object store, what is still to be sent there, and a copy."""
         return self.state / "lake"
 
     @property

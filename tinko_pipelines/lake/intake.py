@@ -18,7 +18,7 @@ from tinko_pipelines.gateway.page import Page, single_object
 from tinko_pipelines.lake.columns import page_decoder
 from tinko_pipelines.lake.parse import Origin
 from tinko_pipelines.lake.portion import IngestResult, Portion, Results
-from tinko_pipelines.lake.raw import Incoming, KeptPage, abandoned, all_pages, kept, read
+from tinko_pipelines.lake.raw import Incoming, KeptPage, abandoned, all_pages, kept, raw_name, read
 from tinko_pipelines.lake.store import Lake
 
 MERGED_WHEN_IDLE = 20_000
@@ -32,7 +32,7 @@ class Intake:
     def __init__(self, lake: Lake, account_id: str, *, livemode: bool) -> None:
         self._lake, self._account_id, self._livemode = lake, account_id, livemode
         self._incoming = Incoming(lake.root)
-        self._portion, self._files = Portion(), list[tuple[Incoming, Path, str, datetime]]()
+        self._portion, self._files = Portion(), list[tuple[Path, str, datetime]]()
         self._merger = ThreadPoolExecutor(1, "merge")
         self._merging: Future[Results] | None = None
         self.results: defaultdict[str, IngestResult] = defaultdict(IngestResult)
@@ -60,7 +60,7 @@ class Intake:
                 first = first or page
                 add_kept(self._portion, page)
             if first is not None:
-                self._files.append((left, path, first.account_id, first.fetched_at))
+                self._files.append((path, first.account_id, first.fetched_at))
             if self._portion.rows >= MERGED_AT_ONCE:
                 self._merge_beside()
         self.flush()
@@ -82,7 +82,7 @@ class Intake:
         full = [one for one, page in zip(keep, pages, strict=True) if page.data]
         if full:
             path = self._incoming.add(full)
-            self._files.append((self._incoming, path, self._account_id, full[0].fetched_at))
+            self._files.append((path, self._account_id, full[0].fetched_at))
         for one, page in zip(keep, pages, strict=True):
             origin = Origin(page.account_id, self._livemode, page.fetched_at, page.api_version)
             self._portion.add(page.object_name, page.data, page.body, origin, one.known)
@@ -116,10 +116,9 @@ class Intake:
         for name, result in merging.result().items():
             self.results[name] = self.results[name].plus(result)
 
-    def _merge(self, portion: Portion, files: Sequence[tuple[Incoming, Path, str, datetime]]) -> Results:
+    def _merge(self, portion: Portion, files: Sequence[tuple[Path, str, datetime]]) -> Results:
         found = portion.apply(self._lake)
-        for incoming, path, account_id, fetched_at in files:
-            incoming.taken(path, account_id, fetched_at)
+        self._lake.place.take((path, raw_name(path, account_id, day)) for path, account_id, day in files)
         return found
 
 
@@ -139,7 +138,7 @@ def reparse(lake: Lake) -> Results:
         for name, result in portion.apply(lake).items():
             results[name] = results[name].plus(result)
 
-    for page in all_pages(lake.root):
+    for page in all_pages(lake.place):
         add_kept(portion, page)
         if portion.rows >= MERGED_AT_ONCE:
             apply()

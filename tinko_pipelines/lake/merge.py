@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -28,6 +29,21 @@ class Upserted:
     def plus(self, other: Upserted) -> Upserted:
         """Both together."""
         return Upserted(self.new + other.new, self.changed + other.changed, self.unchanged + other.unchanged)
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """An object that Stripe has no more, and as of when that is known."""
+
+    id: str
+    livemode: bool
+    created_at: datetime
+    fetched_at: datetime
+
+    @property
+    def day(self) -> str:
+        """Of `created_at`, as `YYYY-MM-DD`."""
+        return f"{self.created_at:%Y-%m-%d}"
 
 
 def by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
@@ -74,6 +90,24 @@ def merge(
     parts = [left, winners.filter(is_new), replacing]
     del base, left, before, known, winners  # A day may be large, and a copy of it is made now.
     return _ordered(pa.concat_tables(parts)), counts
+
+
+def buried(
+    base: pa.Table | None, schema: pa.Schema, account_id: str, gone: Iterable[Gone]
+) -> tuple[pa.Table | None, int]:
+    """A day with these objects marked as deleted, and how many were not yet; None where the file says so already."""
+    rows = {row["id"]: row for row in base.to_pylist()} if base is not None else {}
+    news = 0
+    for one in gone:
+        row = rows.setdefault(
+            one.id,
+            {"id": one.id, "account_id": account_id, "livemode": one.livemode, "created_at": one.created_at},
+        )
+        if row.get("deleted") or (row.get("version_at") or one.fetched_at) > one.fetched_at:
+            continue
+        row |= {"deleted": True, "version_at": one.fetched_at, "fetched_at": one.fetched_at}
+        news += 1
+    return (pa.Table.from_pylist(list(rows.values()), schema=schema) if news else None), news
 
 
 def _newest(rows: pa.Table) -> pa.Table:

@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from tinko_pipelines.gateway.page import plain
 from tinko_pipelines.lake.columns import as_columns
+from tinko_pipelines.lake.merge import Gone
 from tinko_pipelines.lake.parse import Malformed, Origin, parse
 from tinko_pipelines.lake.schemas import OBJECTS
-from tinko_pipelines.lake.store import Gone, Lake
+from tinko_pipelines.lake.store import Lake
 
 PARSED_AT_ONCE = 1_000
 

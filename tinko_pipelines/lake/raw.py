@@ -19,6 +19,7 @@ import pyarrow as pa
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.gateway.page import Page
 from tinko_pipelines.lake.files import make_private, moved_into_place, unwritable
+from tinko_pipelines.lake.place import Place
 
 ENDING = ".pages.zst"
 
@@ -61,9 +62,18 @@ def write(path: Path, pages: Sequence[KeptPage]) -> None:
 
 
 def read(path: Path) -> Iterator[KeptPage]:
-    """The pages of one file; raises StoreError where it is damaged."""
+    """The pages of one file on this machine; raises StoreError where it is damaged."""
     try:
-        with pa.CompressedInputStream(str(path), "zstd") as stream:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error}; remove it and ingest its day again") from error
+    return unpacked(packed, str(path))
+
+
+def unpacked(packed: bytes, name: str) -> Iterator[KeptPage]:
+    """The pages in the content of a file of that name; raises StoreError where it is damaged."""
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(packed), "zstd") as stream:
             content = stream.read()
         while content:
             line, _, rest = content.partition(b"\n")
@@ -80,7 +90,7 @@ def read(path: Path) -> Iterator[KeptPage]:
                 body,
             )
     except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"{path} cannot be read: {error}; remove it and ingest its day again") from error
+        raise StoreError(f"{name} cannot be read: {error}; remove it and ingest its day again") from error
 
 
 def kept(
@@ -136,15 +146,6 @@ class Incoming:
         """What it holds, oldest first."""
         return sorted(self.folder.glob(f"*{ENDING}"))
 
-    def taken(self, path: Path, account_id: str, day: datetime) -> None:
-        """The tables have what this file holds."""
-        place = self.root / "raw" / account_id / f"{day:%Y-%m-%d}" / path.name
-        try:
-            make_private(place.parent)
-            path.replace(place)
-        except OSError as error:
-            raise unwritable(place, error) from error
-
     def close(self) -> None:
         """Let go; what is still here is for whoever looks next."""
         if not self.files():
@@ -166,7 +167,13 @@ def abandoned(root: Path) -> Iterator[Incoming]:
             left.close()
 
 
-def all_pages(root: Path) -> Iterator[KeptPage]:
+def raw_name(path: Path, account_id: str, day: datetime) -> str:
+    """What a file of pages is called in the lake once the tables have what it holds."""
+    return f"raw/{account_id}/{day:%Y-%m-%d}/{path.name}"
+
+
+def all_pages(place: Place) -> Iterator[KeptPage]:
     """Every page that is kept, by account and in the order of the days it was read on."""
-    for path in sorted((root / "raw").rglob(f"*{ENDING}")):
-        yield from read(path)
+    for name in place.names("raw"):
+        if name.endswith(ENDING):
+            yield from unpacked(place.read(name) or b"", f"{place.where}/{name}")

@@ -1,7 +1,8 @@
 """The lake's files: typed Parquet by object, account and day, raw pages, derived tables, quarantine.
 
-Every file is written beside its place and moved there, so a reader sees the old one or the new one. Writers on
-one machine wait for each other. What the rows mean is not known here.
+A reader sees a file as it was or as it is to be. Writers on one machine wait for each other; only one machine may
+write at a time. What is in flight (pages no table has yet, notes of back-fills) stays on this machine. What the rows
+mean is not known here.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
-from pathlib import Path
+from itertools import groupby
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,106 +21,112 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tinko_pipelines.errors import StoreError
-from tinko_pipelines.lake.files import make_private, moved_into_place, unwritable
-from tinko_pipelines.lake.merge import Upserted, by_day, merge
+from tinko_pipelines.lake.files import make_private, unwritable
+from tinko_pipelines.lake.merge import Gone, Upserted, buried, by_day, merge
+from tinko_pipelines.lake.parquet import packed, read_table
 from tinko_pipelines.lake.parse import Malformed
+from tinko_pipelines.lake.place import File, Folder, Place
 from tinko_pipelines.lake.schemas import IMMUTABLE, OBJECTS, QUARANTINE
 
 if TYPE_CHECKING:
     import duckdb
 
 QUARANTINE_ROWS_MAX = 100_000
-ZSTD_WORTH_ROWS = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """An object that Stripe has no more, and as of when that is known."""
-
-    id: str
-    livemode: bool
-    created_at: datetime
-    fetched_at: datetime
+QUARANTINED = "tables/quarantine/quarantine.parquet"
+IN_FLIGHT = "backfill"
+"""Notes whose names begin so belong to pages on this machine."""
 
 
 class Lake:
-    """A folder. `account_id` and the day of `created_at` (UTC) say where a row lies."""
+    """`root` is this machine's part of it, and all of it when no `place` is given.
 
-    def __init__(self, root: Path) -> None:
-        """Make the folder with an empty file per object, so that a reader always finds a schema."""
-        self.root = root
-        for private in (root / "raw", root / "incoming", self._folder("quarantine")):
-            make_private(private)
-        for name, spec in OBJECTS.items():
-            empty = self._folder(name) / "empty.parquet"
-            if not empty.exists():
-                _write(spec.schema.empty_table(), empty)
-        quarantine = self._folder("quarantine") / "quarantine.parquet"
-        if not quarantine.exists():
-            _write(QUARANTINE.empty_table(), quarantine)
+    `account_id` and the day of `created_at` (UTC) say where a row lies.
+    """
 
-    def _folder(self, name: str) -> Path:
-        return self.root / "tables" / name
+    def __init__(self, root: Path, place: Place | None = None) -> None:
+        """Make an empty file per object, so that a reader always finds a schema."""
+        self.root, self._here = root, Folder(root)
+        self.place: Place = place or self._here
+        make_private(root / "incoming")
+        self.place.refresh("tables")
+        for private in ("raw", "tables/quarantine"):
+            make_private(self.place.folder / private)
+        empty = {f"tables/{name}/empty.parquet": spec.schema for name, spec in OBJECTS.items()}
+        missing = [
+            (name, packed(schema.empty_table()))
+            for name, schema in {**empty, QUARANTINED: QUARANTINE}.items()
+            if not self._path(name).exists()
+        ]
+        if missing:
+            self.place.write(missing)
+
+    def _path(self, name: str) -> Path:
+        return self.place.folder / name
 
     @contextmanager
-    def _one_writer(self) -> Iterator[None]:
+    def _one_writer(self, below: str) -> Iterator[None]:
         """Files are read, changed and replaced; without this a writer would undo another one's rows."""
-        path = self.root / "tables" / ".lock"
+        path = self.root / ".lock"
         try:
             lock = path.open("ab")
         except OSError as error:
             raise unwritable(path, error) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            self.place.refresh(below)
             yield
 
     def upsert(self, name: str, account_id: str, fresh: pa.Table) -> Upserted:
         """Bring in rows of one account by id. Of two versions of an object the newer wins, of equal ones the later."""
         if not fresh.num_rows:
             return Upserted()
-        folder = self._folder(name) / account_id
+        folder = f"tables/{name}/{account_id}"
         total = Upserted()
-        with self._one_writer():
+
+        def merged_days() -> Iterator[File]:
+            nonlocal total
             for day, rows in by_day(fresh):
-                path = folder / f"{day}.parquet"
-                merged, counts = merge(
-                    _read(path) if path.exists() else None, rows, immutable=name in IMMUTABLE
-                )
+                file = f"{folder}/{day}.parquet"
+                merged, counts = merge(self._rows(file), rows, immutable=name in IMMUTABLE)
                 if merged is not None:
-                    _write(merged, path)
+                    yield file, packed(merged)
                 total = total.plus(counts)
+
+        with self._one_writer(folder):
+            self.place.write(merged_days())
         return total
+
+    def _rows(self, file: str) -> pa.Table | None:
+        path = self._path(file)
+        return read_table(path) if path.exists() else None
 
     def bury(self, name: str, account_id: str, gone: Iterable[Gone]) -> int:
         """Mark objects that Stripe has no more as deleted; what was last known of them stays. How many were not yet."""
-        schema = OBJECTS[name].schema
-        buried = 0
-        with self._one_writer():
-            for one in gone:
-                path = self._folder(name) / account_id / f"{one.created_at:%Y-%m-%d}.parquet"
-                rows = _read(path).to_pylist() if path.exists() else []
-                row = next((row for row in rows if row["id"] == one.id), None)
-                if row is None:
-                    row = {"id": one.id, "account_id": account_id, "livemode": one.livemode}
-                    row["created_at"] = one.created_at
-                    rows.append(row)
-                elif row["deleted"] or row["version_at"] > one.fetched_at:
-                    continue
-                row |= {"deleted": True, "version_at": one.fetched_at, "fetched_at": one.fetched_at}
-                _write(pa.Table.from_pylist(rows, schema=schema), path)
-                buried += 1
-        return buried
+        folder, schema = f"tables/{name}/{account_id}", OBJECTS[name].schema
+        news = 0
+
+        def changed_days() -> Iterator[File]:
+            nonlocal news
+            for day, few in groupby(sorted(gone, key=lambda one: one.day), lambda one: one.day):
+                file = f"{folder}/{day}.parquet"
+                table, count = buried(self._rows(file), schema, account_id, few)
+                if table is not None:
+                    yield file, packed(table)
+                news += count
+
+        with self._one_writer(folder):
+            self.place.write(changed_days())
+        return news
 
     def quarantine(self, name: str, account_id: str, bad: Sequence[Malformed], at: datetime) -> int:
         """Set malformed objects aside with their reasons; those known for the same reason stay as they are."""
         if not bad:
             return 0
-        with self._one_writer():
+        with self._one_writer("tables/quarantine"):
             return self._set_aside(name, account_id, bad, at)
 
     def _set_aside(self, name: str, account_id: str, bad: Sequence[Malformed], at: datetime) -> int:
-        path = self._folder("quarantine") / "quarantine.parquet"
-        kept = _read(path).to_pylist()
+        kept = read_table(self._path(QUARANTINED)).to_pylist()
         known = {(row["object_name"], row["account_id"], row["body"]) for row in kept}
         fresh = [
             {
@@ -136,47 +142,48 @@ class Lake:
         ]
         if fresh:
             rows = (kept + fresh)[-QUARANTINE_ROWS_MAX:]
-            _write(pa.Table.from_pylist(rows, schema=QUARANTINE), path)
+            self.place.write([(QUARANTINED, packed(pa.Table.from_pylist(rows, schema=QUARANTINE)))])
         return len(fresh)
 
     def release(self, name: str, account_id: str, ids: pa.ChunkedArray) -> None:
         """Let objects go from quarantine that have since been read in good order."""
-        path = self._folder("quarantine") / "quarantine.parquet"
+        path = self._path(QUARANTINED)
+        self.place.refresh("tables/quarantine")
         if not pq.read_metadata(path).num_rows:
             return
-        with self._one_writer():
-            before = _read(path)
+        with self._one_writer("tables/quarantine"):
+            before = read_table(path)
             ours = pc.and_(pc.equal(before["object_name"], name), pc.equal(before["account_id"], account_id))
             kept = before.filter(
                 pc.invert(pc.and_(ours, pc.fill_null(pc.is_in(before["id"], ids.combine_chunks()), False)))
             )
             if kept.num_rows < before.num_rows:
-                _write(kept, path)
+                self.place.write([(QUARANTINED, packed(kept))])
 
     def quarantined(self) -> int:
         """How many objects are set aside."""
-        return int(_read(self._folder("quarantine") / "quarantine.parquet").num_rows)
+        self.place.refresh("tables/quarantine")
+        return int(read_table(self._path(QUARANTINED)).num_rows)
 
-    def write_derived(self, name: str, table: pa.Table) -> Path:
+    def write_derived(self, name: str, table: pa.Table) -> None:
         """Replace a derived table as a whole."""
-        path = self.root / "derived" / f"{name}.parquet"
-        _write(table, path)
-        return path
+        self.place.write([(f"derived/{name}.parquet", packed(table))])
 
     def read_derived(self, name: str, made_by: str) -> pa.Table:
         """A derived table, or StoreError naming the command that makes it."""
-        path = self.root / "derived" / f"{name}.parquet"
+        self.place.refresh("derived")
+        path = self._path(f"derived/{name}.parquet")
         if not path.exists():
             raise StoreError(f"{path} does not exist yet; run `{made_by}` first")
-        return _read(path)
+        return read_table(path)
 
     def refuse_if_empty(self) -> None:
         """Raise StoreError while nothing was ever ingested, so that nothing is taken for no failure."""
-        tables = (self.root / "tables").rglob("????-??-??.parquet")
-        notes = (self.root / "notes").glob("*.json")
-        if next(chain(tables, notes), None) is None:
+        self.place.refresh("tables", "notes")
+        days = next(self._path("tables").rglob("????-??-??.parquet"), None)
+        if days is None and not self._here.names("notes") and not self.place.names("notes"):
             raise StoreError(
-                f"nothing was ingested into {self.root} yet, so nothing can be said of payments:"
+                f"nothing was ingested into {self.place.where} yet, so nothing can be said of payments:"
                 " run `tinko ingest --changes` first"
             )
 
@@ -191,12 +198,13 @@ class Lake:
         """A DuckDB connection in memory with the named objects as views, all of them when none is named."""
         import duckdb
 
+        self.place.refresh(*(f"tables/{name}" for name in names) if names else ("tables",))
         connection = duckdb.connect(":memory:")
         try:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET python_enable_replacements = false")
             for name in names or (*OBJECTS, "quarantine"):
-                pattern = str(self._folder(name) / "**" / "*.parquet").replace("'", "''")
+                pattern = str(self._path(f"tables/{name}") / "**" / "*.parquet").replace("'", "''")
                 connection.execute(
                     f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{pattern}',"
                     " union_by_name = true, hive_partitioning = false)"
@@ -204,51 +212,30 @@ class Lake:
             yield connection
         except duckdb.Error as error:
             first = str(error).splitlines()[0]
-            raise StoreError(f"the lake at {self.root} cannot be read: {first}; ingest again") from error
+            raise StoreError(
+                f"the lake at {self.place.where} cannot be read: {first}; ingest again"
+            ) from error
         finally:
             connection.close()
 
     def read_note(self, name: str) -> dict[str, Any]:
         """A small remembered record, empty if there is none."""
-        path = self.root / "notes" / f"{name}.json"
-        return dict(orjson.loads(path.read_bytes())) if path.exists() else {}
+        found = self._place_of(name).read(f"notes/{name}.json")
+        return dict(orjson.loads(found)) if found else {}
 
     def write_note(self, name: str, values: Mapping[str, Any], *, durable: bool = False) -> None:
         """Remember a small record."""
-        with moved_into_place(self.root / "notes" / f"{name}.json", durable=durable) as partial:
-            Path(partial).write_bytes(orjson.dumps(values))
+        file = (f"notes/{name}.json", orjson.dumps(values))
+        self._place_of(name).write([file], durable=durable)
 
     def drop_note(self, name: str) -> None:
         """Forget a record."""
-        (self.root / "notes" / f"{name}.json").unlink(missing_ok=True)
+        self._place_of(name).delete(f"notes/{name}.json")
 
     def notes(self, prefix: str) -> dict[str, dict[str, Any]]:
         """Records whose names begin so, by name."""
-        return {
-            path.stem: self.read_note(path.stem)
-            for path in sorted((self.root / "notes").glob(f"{prefix}*.json"))
-        }
+        names = [PurePosixPath(file).stem for file in self._place_of(prefix).names("notes")]
+        return {name: self.read_note(name) for name in names if name.startswith(prefix)}
 
-
-def _read(path: Path) -> pa.Table:
-    try:
-        return pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StoreError(f"{path} cannot be read: {error}; remove it and ingest its day again") from error
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    made = pa.BufferOutputStream()
-    pq.write_table(table, made, **_how(table))
-    with moved_into_place(path) as partial:
-        Path(partial).write_bytes(made.getvalue())
-
-
-def _how(table: pa.Table) -> dict[str, Any]:
-    """To begin zstd and a dictionary for each column of a small file takes longer than all else about it."""
-    how: dict[str, Any] = {"compression": "zstd"}
-    if table.num_rows < ZSTD_WORTH_ROWS:
-        how = {"compression": "snappy", "use_dictionary": False}
-    if "created_at" in table.column_names:
-        how["write_statistics"] = ["id", "created_at"]
-    return how
+    def _place_of(self, note: str) -> Place:
+        return self._here if note.startswith(IN_FLIGHT) else self.place

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tinko_pipelines.errors import StoreError
+from tinko_pipelines.lake.place import place_of
 from tinko_pipelines.reports.sources import require_sources
 from tinko_pipelines.settings import Settings
 
@@ -62,7 +63,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     """The variables dbt needs: where the sources, the warehouse and its own files are. Telemetry is off."""
     home = settings.state / "dbt"
     return {
-        "TINKO_DBT_LAKE": str(settings.lake_dir),
+        "TINKO_DBT_LAKE": str(place_of(settings).folder),
         "TINKO_DBT_EXPORT": str(settings.export_dir),
         "TINKO_DBT_WAREHOUSE": str(settings.warehouse_path),
         "DBT_TARGET_PATH": str(home / "target"),

@@ -1,6 +1,7 @@
 """What must be there before dbt starts, checked so that a missing step is named and not a missing file."""
 
 from tinko_pipelines.errors import StoreError
+from tinko_pipelines.lake.place import current_folder
 from tinko_pipelines.settings import Settings
 
 LAKE_TABLES = ("charges", "payment_intents", "invoices", "invoice_payments", "refunds", "disputes", "events")
@@ -17,12 +18,13 @@ def require_sources(settings: Settings) -> None:
             f"the state folder {settings.state} has {' '.join(unsafe)} in its name, which file patterns cannot"
             " hold; set TINKO_STATE to another folder"
         )
+    lake = current_folder(settings)
     for name in LAKE_TABLES:
-        folder = settings.lake_dir / "tables" / name
+        folder = lake / "tables" / name
         if next(folder.rglob("*.parquet"), None) is None:
             raise StoreError(f"the lake has no {name} in {folder}; run `tinko ingest` first")
     for name in DERIVED_TABLES:
-        path = settings.lake_dir / "derived" / f"{name}.parquet"
+        path = lake / "derived" / f"{name}.parquet"
         if not path.is_file():
             raise StoreError(
                 f"{path} is missing: the payments are not classified yet; run `tinko ingest` and then"

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tinko_pipelines.errors import SettingsError
 from tinko_pipelines.guard import guard
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tinko_pipelines.checks import InvariantResult
+    from tinko_pipelines.gateway.bulk import BulkReader
+    from tinko_pipelines.inbox import Emptied
     from tinko_pipelines.lake.backfill import Progress
     from tinko_pipelines.lake.deep import Deep
     from tinko_pipelines.lake.portion import Results
     from tinko_pipelines.lake.standing import Standing
     from tinko_pipelines.ledger.control import Pause
+    from tinko_pipelines.ledger.events import Waiting
+    from tinko_pipelines.ledger.replay import Replayed
     from tinko_pipelines.outreach.send import SendResult
     from tinko_pipelines.reconcile import Reconciled
     from tinko_pipelines.reports.dbt_runner import BuildResult
@@ -64,18 +68,59 @@ class App(Parts):
             )
 
     def ingest_changes(self, *, progress: Progress | None = None) -> Results:
-        """Bring the lake up to date: what was created or changed since the last look."""
+        """Bring the lake up to date: what waits in the inbox, and what was created or changed since the last look."""
         from tinko_pipelines.lake.backfill import quiet
         from tinko_pipelines.lake.changes import ingest_changes
+        from tinko_pipelines.lake.portion import together
 
         with self.reader() as reader:
-            return ingest_changes(
+            landed = self._land_waiting(reader).results
+            found = ingest_changes(
                 reader,
                 self.lake,
                 now=self.clock.now(),
                 since_days=self.settings.ingest_since_days,
                 progress=progress or quiet,
             )
+        return together(landed, found)
+
+    def replay_events(self, file: BinaryIO) -> Replayed:
+        """Put the events of a file into the webhook inbox."""
+        from tinko_pipelines.ledger.replay import replay
+
+        guard(self.settings)
+        accounts: dict[str | None, str] = {None: self.settings.stripe_account}
+        livemode, now = self.settings.livemode, self.clock.now()
+        return replay(self.ledger, file, accounts, livemode=livemode, now=now)
+
+    def empty_inbox(self) -> Emptied:
+        """Mark the cases that the events in the inbox touch, and bring into the lake what they tell of."""
+        from tinko_pipelines.inbox import mark_all
+
+        with self.reader() as reader:
+            marked = mark_all(self.ledger, reader)
+            done = self._land_waiting(reader)
+        done.marked = marked
+        return done
+
+    def _land_waiting(self, reader: BulkReader) -> Emptied:
+        from tinko_pipelines.inbox import land_waiting
+
+        livemode, seconds = self.settings.livemode, self.settings.drain_seconds
+        return land_waiting(self.ledger, self.lake, reader, livemode=livemode, max_seconds=seconds)
+
+    def inbox(self) -> Waiting:
+        """What waits in the inbox, and since when."""
+        from tinko_pipelines.ledger.events import waiting
+
+        return waiting(self.ledger)
+
+    def events_waiting(self) -> int:
+        """How many events the lake may have by now and does not; cheap enough for a sensor's tick."""
+        from tinko_pipelines.ledger.events import count_unlanded
+
+        account, now = self.settings.stripe_account, self.clock.now()
+        return count_unlanded(self.ledger, account, self._livemode_if_known(), now)
 
     def read_again(self, days: Iterable[date] | None = None, *, progress: Progress | None = None) -> Deep:
         """Hold days of the lake against fresh lists and repair what differs; by default those that are due today."""
@@ -161,11 +206,14 @@ class App(Parts):
         """What is due now; cheap enough for a sensor's tick."""
         from tinko_pipelines.retry.due import anything_due
 
-        try:
-            livemode = self.settings.livemode
-        except SettingsError:
-            livemode = None
+        livemode = self._livemode_if_known()
         return anything_due(self.ledger, self.clock.now(), self.settings.stripe_account, livemode)
+
+    def _livemode_if_known(self) -> bool | None:
+        try:
+            return self.settings.livemode
+        except SettingsError:
+            return None
 
     def drain(
         self, *, owner: str, boundary: Callable[[str], None] | None = None, max_seconds: float | None = None

@@ -111,6 +111,10 @@ class Incoming:
     def _locked(self, *, blocking: bool) -> IO[bytes] | None:
         try:
             file = (self.folder / ".lock").open("ab")
+        except FileNotFoundError:
+            if blocking:
+                raise
+            return None  # Its own run, or who took it in, has just ended and removed it.
         except OSError as error:
             raise unwritable(self.folder, error) from error
         try:

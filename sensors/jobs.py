@@ -120,8 +120,8 @@ def email_job() -> None:
 
 @op(description="Mark the cases that webhook events touch, and bring into the lake what they tell of.")
 def empty_inbox(context: OpExecutionContext, tinko: TinkoResource) -> None:
-    """Take in what the webhook inbox holds; ends itself."""
-    done = tinko.app().empty_inbox()
+    """Take in what the webhook inbox holds, and what comes in meanwhile; ends itself."""
+    done = tinko.app().attend_inbox()
     for reason in sorted(done.reasons):
         context.log.warning(reason)
     context.add_output_metadata(_told(done.counts(), ()))

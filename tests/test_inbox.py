@@ -5,7 +5,9 @@ import json
 import os
 import random
 import signal
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -215,6 +217,33 @@ def test_nobody_is_given_up_that_was_not_tried(shop: Shop, told: list[dict[str, 
     shop.stripe.faults([])
     shop.advance(inbox.DEAD_WAIT)
     assert shop.app.empty_inbox().landed == len(told)
+
+
+def test_a_run_stays_for_what_comes_while_it_is_at_it(
+    shop: Shop, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(inbox, "IDLE_SECONDS", 5.0)
+    shop.app.replay_events(as_file(told[:4]))
+    with ThreadPoolExecutor(1) as another:
+        run = another.submit(shop.app.attend_inbox)
+        assert eventually(lambda: shop.app.inbox().unlanded == 0)
+        shop.app.replay_events(as_file(told[4:]))
+        assert eventually(lambda: shop.app.inbox().unlanded == 0)
+        assert not run.done()
+        found = run.result(30)
+    assert (found.landed, found.marked, found.failed) == (len(told), len(told), 0)
+    monkeypatch.setattr(inbox, "IDLE_SECONDS", 600.0)
+    began = time.monotonic()
+    assert inbox.attend(shop.app.empty_inbox, shop.app.events_waiting, 0.5).landed == 0
+    assert time.monotonic() - began < 10, "it ends itself"
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 20
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return holds()
 
 
 def test_a_lake_that_was_never_filled_is_not_begun_with_single_events(

@@ -103,6 +103,12 @@ class App(Parts):
         done.marked = marked
         return done
 
+    def attend_inbox(self) -> Emptied:
+        """The same, and stay for what comes next, as long as a drain would."""
+        from tinko_pipelines.inbox import attend
+
+        return attend(self.empty_inbox, self.events_waiting, self.settings.drain_seconds)
+
     def _land_waiting(self, reader: BulkReader) -> Emptied:
         from tinko_pipelines.inbox import land_waiting
 

@@ -5,10 +5,9 @@ below: what this cannot read at Stripe is left to it.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.gateway.bulk import BulkReader
@@ -20,6 +19,8 @@ from tinko_pipelines.ledger import events
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.inbox import mark
 
+LOOK_SECONDS, IDLE_SECONDS = 1.0, 20.0
+"""To start a run takes some seconds and as much processor time, so one that runs looks for more for a while."""
 LANDED_AT_ONCE = 1_000
 MARKED_AT_ONCE = 1_000
 MOST_BATCHES = 1_000
@@ -41,12 +42,31 @@ class Emptied:
     results: Results = field(default_factory=dict)
     reasons: set[str] = field(default_factory=set)
 
+    def plus(self, other: "Emptied") -> "Emptied":
+        """Both together."""
+        sums = {name: value + getattr(other, name) for name, value in self._numbers().items()}
+        return Emptied(
+            **sums, results=together(self.results, other.results), reasons=self.reasons | other.reasons
+        )
+
+    def _numbers(self) -> dict[str, int]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, int)}
+
     def counts(self) -> dict[str, int]:
         """The numbers by name, and the rows written."""
-        numbers: dict[str, Any] = {
-            name: value for name, value in vars(self).items() if isinstance(value, int)
-        }
-        return {**numbers, "written": sum(result.written for result in self.results.values())}
+        return {**self._numbers(), "written": sum(result.written for result in self.results.values())}
+
+
+def attend(empty: Callable[[], Emptied], waiting: Callable[[], int], max_seconds: float) -> Emptied:
+    """Empty the inbox, and again whenever more has come, until nothing comes for a while or time is up."""
+    ends = time.monotonic() + max_seconds
+    done, active_at = empty(), time.monotonic()
+    while time.monotonic() < min(ends, active_at + IDLE_SECONDS):
+        if waiting():
+            done, active_at = done.plus(empty()), time.monotonic()
+        else:
+            time.sleep(LOOK_SECONDS)
+    return done
 
 
 def mark_all(ledger: Ledger, reader: BulkReader) -> int:

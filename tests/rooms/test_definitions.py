@@ -29,6 +29,7 @@ from sensors.schedules import email_net, reconcile_hourly, refresh, retry_net
 from sensors.watch import due_messages, due_retries, webhook_inbox
 from tests.fake_stripe import NOW, failed_row, failed_table
 from tests.postgres import database
+from tinko_pipelines import inbox
 from tinko_pipelines.app import App
 from tinko_pipelines.checks.invariants import INVARIANTS
 from tinko_pipelines.definitions import build_definitions
@@ -260,7 +261,8 @@ def test_webhooks_start_a_run_that_waits_behind_no_back_fill(
     assert "1 webhook events due, but no Stripe key" in (keyless.skip_message or "")
 
 
-def test_the_run_tells_what_became_of_each_event() -> None:
+def test_the_run_tells_what_became_of_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "IDLE_SECONDS", 0.0)
     App(load_settings()).lake.write_note("changes-default", {"read_until": NOW.isoformat()})
     a_webhook("evt_2")
     job = build_definitions(load_settings()).resolve_job_def("inbox_job")

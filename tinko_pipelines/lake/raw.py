@@ -133,7 +133,7 @@ class Incoming:
 
     def files(self) -> list[Path]:
         """What it holds, oldest first."""
-        return sorted(self.folder.glob(f"*{ENDING}"))
+        return _pages_in(self.folder)
 
     def taken(self, path: Path, account_id: str, day: datetime) -> None:
         """The tables have what this file holds."""
@@ -152,10 +152,17 @@ class Incoming:
             self._lock.close()
 
 
+def _pages_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.name.endswith(ENDING))
+    except (FileNotFoundError, NotADirectoryError):
+        return []  # Its run has ended, or it is no folder of a run.
+
+
 def abandoned(root: Path) -> Iterator[Incoming]:
     """Folders of runs that died with pages in them; each is held while it is looked at."""
     for folder in sorted((root / "incoming").glob("*")):
-        if next(folder.glob(f"*{ENDING}"), None) is None:
+        if not _pages_in(folder):
             continue  # It has just begun, or nothing was lost.
         left = Incoming.__new__(Incoming)
         left.root, left.run, left.count, left.folder = root, folder.name, 0, folder

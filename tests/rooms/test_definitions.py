@@ -266,8 +266,9 @@ def test_the_run_tells_what_became_of_each_event(monkeypatch: pytest.MonkeyPatch
     App(load_settings()).lake.write_note("changes-default", {"read_until": NOW.isoformat()})
     a_webhook("evt_2")
     job = build_definitions(load_settings()).resolve_job_def("inbox_job")
-    result = job.execute_in_process()
-    (step,) = result.filter_events(lambda event: event.event_type_value == "STEP_OUTPUT")
+    with DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance)
+        (step,) = result.filter_events(lambda event: event.event_type_value == "STEP_OUTPUT")
     told = step.step_output_data.metadata["result"].value
     assert (told["marked"], told["landed"], told["failed"]) == (1, 0, 1), "nobody answers at that address"
     assert App(load_settings()).events_waiting() == 0

@@ -118,6 +118,26 @@ def email_job() -> None:
     send_messages()
 
 
+@op(description="Mark the cases that webhook events touch, and bring into the lake what they tell of.")
+def empty_inbox(context: OpExecutionContext, tinko: TinkoResource) -> None:
+    """Take in what the webhook inbox holds, and what comes in meanwhile; ends itself."""
+    done = tinko.app().attend_inbox()
+    for reason in sorted(done.reasons):
+        context.log.warning(reason)
+    context.add_output_metadata(_told(done.counts(), ()))
+
+
+@job(
+    executor_def=in_process_executor,
+    # It takes seconds and is what somebody waits for, so it starts before what takes long.
+    tags={**NO_RETRY_TAGS, "dagster/max_runtime": "300", "dagster/priority": "10"},
+    description="Take in the webhook events that wait. Safe to start at any time, by anybody, twice.",
+)
+def inbox_job() -> None:
+    """One op, in process, and in no pool: a back-fill may be at work for hours beside it."""
+    empty_inbox()
+
+
 ASSET_JOBS = [ingest_job, read_again_job, recovery_job, retrain_job, report_job, reconcile_job]
-OP_JOBS: list[JobDefinition] = [retry_job, email_job]
+OP_JOBS: list[JobDefinition] = [retry_job, email_job, inbox_job]
 JOBS: list[Any] = [*ASSET_JOBS, *OP_JOBS]

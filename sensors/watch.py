@@ -11,7 +11,7 @@ from dagster import (
 )
 
 from resources import TinkoResource
-from sensors.jobs import email_job, retry_job
+from sensors.jobs import email_job, inbox_job, retry_job
 from sensors.schedules import longest_run_seconds, no_key_reason, still_at_it
 
 
@@ -57,4 +57,15 @@ def due_messages(context: SensorEvaluationContext, tinko: TinkoResource) -> RunR
     return _decide(context, email_job.name, count, "messages", lambda: app.settings.mails_for_real)
 
 
-SENSORS = [due_retries, due_messages]
+@sensor(
+    job=inbox_job,
+    minimum_interval_seconds=5,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Takes in webhook events within seconds. The refresh takes in what this leaves.",
+)
+def webhook_inbox(context: SensorEvaluationContext, tinko: TinkoResource) -> RunRequest | SkipReason:
+    """Count what waits; no run key, since the ledger alone knows what the lake has."""
+    return _decide(context, inbox_job.name, tinko.app().events_waiting(), "webhook events", lambda: True)
+
+
+SENSORS = [due_retries, due_messages, webhook_inbox]

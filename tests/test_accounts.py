@@ -1,5 +1,7 @@
 """Several Stripe accounts in one installation: each read, charged and written to as itself, none held up by another."""
 
+import io
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -135,6 +137,23 @@ def test_a_lost_right_is_told_and_keeps_nobody_else_waiting(world: World) -> Non
     assert after["us"] > before["us"]
     world.app.ingest_changes()
     assert world.read_until()["eu"] > before["eu"]
+
+
+def test_an_event_by_webhook_is_its_accounts_own(world: World) -> None:
+    world.advance(timedelta(hours=3))
+    told = []
+    for name, mark in (("eu", {"account": CONNECTED}), ("us", {})):
+        with world.app.account(name).reader() as reader:
+            page = reader.page("events")
+        told.append({**page.data[0], **mark})
+    files = [io.BytesIO(json.dumps(event).encode()) for event in told]
+    assert world.app.replay_events(files[0]).taken == 1
+    assert world.app.replay_events(files[1], "us").taken == 1
+    assert world.app.empty_inbox().landed == 2
+    landed = {row["id"]: row["account_id"] for row in world.app.lake.table("events").to_pylist()}
+    assert [landed[event["id"]] for event in told] == ["eu", "us"]
+    stranger = io.BytesIO(json.dumps({**told[0], "id": "evt_9", "account": "acct_9"}).encode())
+    assert "acct_9" in world.app.replay_events(stranger).reasons[0]
 
 
 def test_requests_are_counted_for_each_account(world: World) -> None:

@@ -30,12 +30,14 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("state")
 
 
-def run(state: Path, base: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def run(
+    state: Path, base: str, *arguments: str, given: str = "", **more: str
+) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("TINKO_", "STRIPE_"))}
     return subprocess.run(
         [sys.executable, "-m", "tinko_pipelines.cli", *arguments],
         env={**clean, "TINKO_STATE": str(state), "TINKO_STRIPE_API_BASE": base, "TINKO_CLOCK": "sandbox", **more},
-        capture_output=True, text=True, check=False, timeout=120,
+        input=given, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
 
@@ -109,6 +111,33 @@ def test_a_malformed_object_is_set_aside_and_the_rest_goes_on(sandbox: str, stat
     assert answer(state, sandbox, "plan")["created"] >= 0
     # The mails that were due were dropped with the restored ledger; some are again in two days.
     client.advance_to(client.now() + timedelta(days=2))
+
+
+def test_events_of_a_file_are_put_in_shown_and_brought_into_the_lake(
+    sandbox: str, state: Path, tmp_path: Path
+) -> None:
+    about = {"id": "cus_unheard", "object": "customer", "created": 1_780_000_000}
+    event = {"id": "evt_cli", "object": "event", "type": "customer.updated", "created": 1_780_000_000}
+    event |= {"livemode": False, "data": {"object": about}}
+    path = tmp_path / "events.jsonl"
+    path.write_text(json.dumps(event) + "\n" + json.dumps({**event, "livemode": True}) + "\n")
+    done = run(state, sandbox, "inbox", "replay", str(path), "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (2, {"taken": 1, "known": 0, "refused": 1})
+    assert done.stderr == "refused: line 2: livemode is True, and the key is of test mode\n"
+    path.write_text(json.dumps(event))
+    assert answer(state, sandbox, "inbox", "replay", str(path)) == {"taken": 0, "known": 1, "refused": 0}
+    piped = run(state, sandbox, "inbox", "replay", "-", "--json", given=json.dumps(event))
+    assert json.loads(piped.stdout)["known"] == 1
+    shown = answer(state, sandbox, "inbox")
+    assert (shown["unlanded"], shown["unmarked"]) == (1, 1)
+    assert shown["oldest_received_at"] is not None
+    assert answer(state, sandbox, "inbox", "show") == shown
+    assert answer(state, sandbox, "ingest", "--changes")["objects"]["customers"]["deleted"] == 1
+    assert answer(state, sandbox, "drain")["dry_run"] is False
+    emptied = answer(state, sandbox, "inbox")
+    assert (emptied["unlanded"], emptied["unmarked"], emptied["oldest_received_at"]) == (0, 0, None)
+    missing = run(state, sandbox, "inbox", "replay", str(tmp_path / "none"))
+    assert (missing.returncode, "cannot be read: No such file" in missing.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -6,25 +6,20 @@ starts the program hands it a `Settings`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinko_pipelines.errors import SettingsError
-from tinko_pipelines.every_account import EveryAccount, summed
+from tinko_pipelines.every_account import summed
 from tinko_pipelines.guard import guard
+from tinko_pipelines.reading import Reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tinko_pipelines.checks import InvariantResult
-    from tinko_pipelines.lake.backfill import Left, Progress
-    from tinko_pipelines.lake.deep import Deep
-    from tinko_pipelines.lake.portion import Results
-    from tinko_pipelines.lake.standing import Standing
     from tinko_pipelines.ledger.control import Pause
     from tinko_pipelines.outreach.send import SendResult
     from tinko_pipelines.reconcile import Reconciled
@@ -36,44 +31,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class App(EveryAccount):
+class App(Reading):
     """Every use case over the same parts, for all accounts."""
-
-    def ingest(
-        self,
-        objects: Iterable[str] | None = None,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        progress: Progress | None = None,
-    ) -> Results:
-        """Read objects created in `[since, until)`, all objects since the configured number of days by default."""
-        wanted = None if objects is None else list(objects)
-        return _together(self.each(lambda one: one.ingest(wanted, since, until, progress or _quiet)))
-
-    def ingest_changes(self, *, progress: Progress | None = None) -> Results:
-        """Bring the lake up to date: what was created or changed since the last look."""
-        return _together(self.each(lambda one: one.ingest_changes(progress or _quiet)))
-
-    def read_again(self, days: Iterable[date] | None = None, *, progress: Progress | None = None) -> Deep:
-        """Hold days of the lake against fresh lists and repair what differs; by default those that are due today."""
-        wanted = None if days is None else list(days)
-        first, *others = self.each(lambda one: one.read_again(wanted, progress or _quiet))
-        for other in others:
-            first = first.plus(other)
-        return first
-
-    def reparse(self) -> Results:
-        """Parse the kept pages once more; nothing is asked of Stripe."""
-        from tinko_pipelines.lake.intake import reparse
-
-        return reparse(self.lake)
-
-    def lake_standing(self) -> Standing:
-        """How fresh the lake is, what is still to be read, what was set aside."""
-        from tinko_pipelines.lake.standing import standing
-
-        return standing(self.lake, self.clock.now())
 
     def failed_payments(self) -> pa.Table:
         """Find the debts whose first charge failed and keep them as a derived table."""
@@ -135,11 +94,7 @@ class App(EveryAccount):
         """What is due now; cheap enough for a sensor's tick."""
         from tinko_pipelines.retry.due import anything_due
 
-        try:
-            livemode = self.settings.livemode
-        except SettingsError:
-            livemode = None
-        now, names = self.clock.now(), self.settings.account_names
+        now, names, livemode = self.clock.now(), self.settings.account_names, self.livemode_if_known
         return summed([anything_due(self.ledger, now, name, livemode) for name in names])
 
     def drain(
@@ -270,16 +225,3 @@ class App(EveryAccount):
             report=self.settings.snapshot_path,
             state=self.settings.state,
         )
-
-
-def _together(found: Sequence[Results]) -> Results:
-    """What was read of several accounts, by object."""
-    together = dict(found[0])
-    for results in found[1:]:
-        for name, result in results.items():
-            together[name] = together[name].plus(result) if name in together else result
-    return together
-
-
-def _quiet(left: Left) -> None:
-    """For who does not want to know how far a reading is."""

@@ -16,6 +16,7 @@ from tinko_pipelines.parts import Parts
 if TYPE_CHECKING:
     from tinko_pipelines.gateway.bulk import BulkReader
     from tinko_pipelines.gateway.port import Gateway
+    from tinko_pipelines.inbox import Emptied
     from tinko_pipelines.lake.backfill import Progress
     from tinko_pipelines.lake.deep import Deep
     from tinko_pipelines.lake.portion import Results
@@ -102,13 +103,26 @@ class OneAccount:
             )
 
     def ingest_changes(self, progress: Progress) -> Results:
-        """Bring the lake up to date: what was created or changed since the last look."""
+        """Bring the lake up to date: what waits in the inbox, and what was created or changed since the last look."""
         from tinko_pipelines.lake.changes import ingest_changes
+        from tinko_pipelines.lake.portion import together
 
+        landed = self.land_waiting().results
         since_days = self.parts.settings.ingest_since_days
         with self.reader() as reader:
             now = self.parts.clock.now()
-            return ingest_changes(reader, self.parts.lake, now=now, since_days=since_days, progress=progress)
+            found = ingest_changes(reader, self.parts.lake, now=now, since_days=since_days, progress=progress)
+        return together(landed, found)
+
+    def land_waiting(self) -> Emptied:
+        """Bring into the lake what the events in the inbox tell of, for as long as a drain would take."""
+        from tinko_pipelines.inbox import land_waiting
+
+        livemode, seconds = self.parts.settings.livemode, self.parts.settings.drain_seconds
+        with self.reader() as reader:
+            return land_waiting(
+                self.parts.ledger, self.parts.lake, reader, livemode=livemode, max_seconds=seconds
+            )
 
     def read_again(self, days: Iterable[date] | None, progress: Progress) -> Deep:
         """Hold days of the lake against fresh lists and repair what differs; by default those that are due today."""

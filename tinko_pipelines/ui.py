@@ -37,7 +37,7 @@ retention:
       started: 30
 concurrency:
   runs:
-    max_concurrent_runs: 4
+    max_concurrent_runs: 5
   pools:
     default_limit: 1
 """

@@ -2,12 +2,16 @@
 
 import multiprocessing
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.lake.rows import put
 from tests.lake.stripe_objects import START, charge
+from tinko_pipelines.lake.files import make_private
 from tinko_pipelines.lake.parse import Malformed
+from tinko_pipelines.lake.raw import Incoming, KeptPage, abandoned
 from tinko_pipelines.lake.store import Lake
 
 NOW = datetime.fromtimestamp(START, UTC)
@@ -39,3 +43,27 @@ def test_what_holds_names_and_addresses_is_for_its_owner_alone(tmp_path: Path) -
     lake.quarantine("customers", "default", [Malformed(None, "no id", "{}")], NOW)
     for folder in (tmp_path / "raw", tmp_path / "incoming", tmp_path / "tables" / "quarantine"):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_runs_that_end_while_another_begins_are_not_in_its_way(tmp_path: Path) -> None:
+    at = datetime(2026, 9, 1, tzinfo=UTC)
+    page = KeptPage("charges", "default", False, at, "", False, None, b'{"data": []}')
+    make_private(tmp_path / "incoming")
+    ended = threading.Event()
+
+    def runs() -> None:
+        for _ in range(200):
+            run = Incoming(tmp_path)
+            run.taken(run.add([page]), "default", at)
+            run.close()
+        ended.set()
+
+    with ThreadPoolExecutor(1) as another:
+        running = another.submit(runs)
+        looks = 0
+        while not ended.is_set():
+            assert [left.files() for left in abandoned(tmp_path)] in ([], [[]])
+            looks += 1
+        running.result()
+    assert looks > 0
+    assert len(list((tmp_path / "raw").rglob("*.zst"))) == 200

@@ -1,5 +1,7 @@
 """The code location loads, its jobs run on real Dagster storages, and its sensors only look."""
 
+import io
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -24,9 +26,10 @@ from assets.checks import nothing_quarantined
 from assets.recovery import failed_payments
 from resources import TinkoResource
 from sensors.schedules import email_net, reconcile_hourly, refresh, retry_net
-from sensors.watch import due_messages, due_retries
+from sensors.watch import due_messages, due_retries, webhook_inbox
 from tests.fake_stripe import NOW, failed_row, failed_table
 from tests.postgres import database
+from tinko_pipelines import inbox
 from tinko_pipelines.app import App
 from tinko_pipelines.checks.invariants import INVARIANTS
 from tinko_pipelines.definitions import build_definitions
@@ -85,8 +88,13 @@ def test_everything_is_there() -> None:
     repository = build_definitions(load_settings()).get_repository_def()
     assert {job.name for job in repository.get_all_jobs()} >= {
         "ingest_job", "recovery_job", "retry_job", "email_job", "retrain_job", "report_job", "reconcile_job",
+        "inbox_job",
     }  # fmt: skip
-    assert {sensor.name for sensor in repository.sensor_defs} == {"due_retries", "due_messages"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {
+        "due_retries",
+        "due_messages",
+        "webhook_inbox",
+    }
     assert {each.name for each in repository.schedule_defs} == {
         "refresh", "retry_net", "email_net", "reconcile_hourly", "nightly_reading", "nightly_report", "weekly_retrain",
     }  # fmt: skip
@@ -118,7 +126,7 @@ def test_each_invariant_is_an_asset_check() -> None:
 
 def test_jobs_that_charge_or_mail_take_no_configuration_and_no_retries() -> None:
     definitions = build_definitions(load_settings())
-    for name in ("retry_job", "email_job"):
+    for name in ("retry_job", "email_job", "inbox_job"):
         job = definitions.resolve_job_def(name)
         assert job.tags["dagster/max_retries"] == "0"
         assert all(not node.definition.config_schema.as_field().is_required for node in job.nodes)
@@ -214,6 +222,56 @@ def test_sensors_skip_when_nothing_is_due_and_start_when_something_is() -> None:
             request = sensor(context)
             assert isinstance(request, RunRequest)
             assert request.run_key is None
+
+
+def a_webhook(name: str = "evt_1") -> None:
+    about = {"id": "ch_1", "object": "charge", "created": 1_790_000_000}
+    event = {
+        "id": name,
+        "object": "event",
+        "type": "charge.updated",
+        "created": 1_790_000_000,
+        "livemode": False,
+    }
+    App(load_settings()).replay_events(io.BytesIO(json.dumps({**event, "data": {"object": about}}).encode()))
+
+
+def test_webhooks_start_a_run_that_waits_behind_no_back_fill(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = build_sensor_context(instance=instance, resources={"tinko": TinkoResource()})
+    idle = webhook_inbox(context)
+    assert isinstance(idle, SkipReason)
+    assert idle.skip_message == "no webhook events due"
+    a_webhook()
+    request = webhook_inbox(context)
+    assert isinstance(request, RunRequest)
+    assert request.run_key is None
+    job = build_definitions(load_settings()).resolve_job_def("inbox_job")
+    assert {node.definition.pool for node in job.nodes} == {None}
+    create_run_for_test(instance, job_name="ingest_job", status=DagsterRunStatus.STARTED)
+    assert isinstance(webhook_inbox(context), RunRequest)
+    create_run_for_test(instance, job_name="inbox_job", status=DagsterRunStatus.STARTED)
+    busy = webhook_inbox(context)
+    assert isinstance(busy, SkipReason)
+    assert "still at it" in (busy.skip_message or "")
+    monkeypatch.delenv("TINKO_STRIPE_API_BASE")
+    keyless = webhook_inbox(context)
+    assert isinstance(keyless, SkipReason)
+    assert "1 webhook events due, but no Stripe key" in (keyless.skip_message or "")
+
+
+def test_the_run_tells_what_became_of_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "IDLE_SECONDS", 0.0)
+    App(load_settings()).lake.write_note("changes-default", {"read_until": NOW.isoformat()})
+    a_webhook("evt_2")
+    job = build_definitions(load_settings()).resolve_job_def("inbox_job")
+    with DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance)
+        (step,) = result.filter_events(lambda event: event.event_type_value == "STEP_OUTPUT")
+    told = step.step_output_data.metadata["result"].value
+    assert (told["marked"], told["landed"], told["failed"]) == (1, 0, 1), "nobody answers at that address"
+    assert App(load_settings()).events_waiting() == 0
 
 
 def test_sensors_say_when_no_key_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

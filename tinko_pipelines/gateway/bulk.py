@@ -7,7 +7,7 @@ threads at once.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import orjson
 
@@ -124,7 +124,8 @@ class BulkReader:
     def retrieve(self, object_name: str, object_id: str) -> Page | None:
         """One object by id as a page of its own, or None when Stripe does not have it."""
         try:
-            return self._read(object_name, f"{_path(object_name)}/{object_id}", single_object, single=True)
+            path = f"{_path(object_name)}/{quote(object_id, safe='')}"
+            return self._read(object_name, path, single_object, single=True)
         except NotOfferedError:
             return None
 

@@ -159,13 +159,13 @@ def fetch_by_id(
             few = ids[start : start + READ_AT_ONCE]
             found = pool.map(lambda identity: reader.retrieve(name, identity), few)
             pages = [
-                page or (_missing(reader, name, identity) if gone_if_missing else None)
+                page or (missing_page(reader, name, identity) if gone_if_missing else None)
                 for identity, page in zip(few, found, strict=True)
             ]
             intake.take_single([page for page in pages if page is not None], known)
 
 
-def _missing(reader: BulkReader, name: str, identity: str) -> Page:
+def missing_page(reader: BulkReader, name: str, identity: str) -> Page:
     """A page that says of an object what Stripe says by not having it."""
     item = {"id": identity, "object": OBJECTS[name].stripe_object, "deleted": True}
     return Page(name, reader.account_id, orjson.dumps(item), reader.now(), "", None, [item])

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
 import orjson
@@ -52,6 +53,16 @@ class IngestResult:
 
 _COUNTS = ("read", "new", "changed", "unchanged", "quarantined", "deleted", "pages")
 Results = dict[str, IngestResult]
+
+
+def together(*parts: Results) -> Results:
+    """The results of several readings, in reading order."""
+    names = {name for part in parts for name in part}
+    return {
+        name: reduce(IngestResult.plus, (part[name] for part in parts if name in part))
+        for name in OBJECTS
+        if name in names
+    }
 
 
 class Portion:

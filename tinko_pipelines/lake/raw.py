@@ -126,6 +126,10 @@ class Incoming:
     def _locked(self, *, blocking: bool) -> IO[bytes] | None:
         try:
             file = (self.folder / ".lock").open("ab")
+        except FileNotFoundError:
+            if blocking:
+                raise
+            return None  # Its own run, or who took it in, has just ended and removed it.
         except OSError as error:
             raise unwritable(self.folder, error) from error
         try:
@@ -144,7 +148,7 @@ class Incoming:
 
     def files(self) -> list[Path]:
         """What it holds, oldest first."""
-        return sorted(self.folder.glob(f"*{ENDING}"))
+        return _pages_in(self.folder)
 
     def close(self) -> None:
         """Let go; what is still here is for whoever looks next."""
@@ -154,10 +158,17 @@ class Incoming:
             self._lock.close()
 
 
+def _pages_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.name.endswith(ENDING))
+    except (FileNotFoundError, NotADirectoryError):
+        return []  # Its run has ended, or it is no folder of a run.
+
+
 def abandoned(root: Path) -> Iterator[Incoming]:
     """Folders of runs that died with pages in them; each is held while it is looked at."""
     for folder in sorted((root / "incoming").glob("*")):
-        if next(folder.glob(f"*{ENDING}"), None) is None:
+        if not _pages_in(folder):
             continue  # It has just begun, or nothing was lost.
         left = Incoming.__new__(Incoming)
         left.root, left.run, left.count, left.folder = root, folder.name, 0, folder

@@ -14,6 +14,9 @@ from tinko_pipelines.ledger.schema import metadata
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.ledger.types import UtcDateTime
 
+_LEFT_OUT = {("webhook_event", "payload")}
+"""What Stripe sent of a person, which nobody who reads the export needs."""
+
 
 def export(ledger: Ledger, folder: Path) -> dict[str, int]:
     """Write every table to `folder/<table>.parquet` as of one moment; rows by table, empty tables too."""
@@ -36,7 +39,8 @@ def export(ledger: Ledger, folder: Path) -> dict[str, int]:
 
 
 def _arrow(table: Table, mappings: Sequence[RowMapping]) -> pa.Table:
-    fields = [pa.field(column.name, _arrow_type(column)) for column in table.columns]
+    columns = [column for column in table.columns if (table.name, column.name) not in _LEFT_OUT]
+    fields = [pa.field(column.name, _arrow_type(column)) for column in columns]
     arrays = [pa.array([row[field.name] for row in mappings], type=field.type) for field in fields]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 

@@ -310,7 +310,19 @@ webhook_event = Table(
     Column("received_at", UtcDateTime, nullable=False),
     *_text("object_id", "payload"),
     Column("processed_at", UtcDateTime, index=True),
+    Column("landed_at", UtcDateTime),
+    Column("land_after", UtcDateTime),
+    Column("land_tries", Integer, nullable=False, server_default="0"),
     *_text("note"),
+)
+Index(
+    "webhook_event_unlanded",
+    webhook_event.c.account_id,
+    webhook_event.c.land_tries,
+    webhook_event.c.received_at,
+    webhook_event.c.event_id,
+    sqlite_where=text("landed_at IS NULL"),
+    postgresql_where=text("landed_at IS NULL"),
 )
 
 network_attempt = Table(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tinko_pipelines.lake.standing import Standing
     from tinko_pipelines.ledger.control import Pause
     from tinko_pipelines.outreach.send import SendResult
+    from tinko_pipelines.privacy.erase import Erasing
     from tinko_pipelines.reconcile import Reconciled
     from tinko_pipelines.reports.dbt_runner import BuildResult
     from tinko_pipelines.reports.query import QueryResult
@@ -311,6 +312,44 @@ class App(Parts):
         self.build_marts()
         self.publish_snapshot()
         return self.write_report()
+
+    def export_person(self, customer_id: str) -> dict[str, Any]:
+        """Everything that is kept of a customer; raises InputError where that is nothing."""
+        from tinko_pipelines.privacy.export import everything
+        from tinko_pipelines.privacy.person import find_person
+
+        person = find_person(self.lake, self.ledger, self.settings.stripe_account, customer_id)
+        return everything(self.lake, self.ledger, self.settings.outbox_dir, person, self.clock.now())
+
+    def erase_person(self, customer_id: str, *, apply: bool) -> Erasing:
+        """Take a customer out of everything that is kept, or only tell what that would change."""
+        from tinko_pipelines.ledger import restored
+        from tinko_pipelines.privacy.erase import Eraser
+        from tinko_pipelines.privacy.person import find_person
+
+        person = find_person(self.lake, self.ledger, self.settings.stripe_account, customer_id)
+        eraser = Eraser(self.settings, self.ledger, self.lake, self.erased, self.clock.now())
+        if not apply:
+            return eraser.told(person)
+        mark, account = self.settings.ledger_mark, self.settings.stripe_account
+        same = mark.exists() and restored.strange(self.ledger, mark) is None
+        done = eraser.erase(person, self._make_anew)
+        if same:
+            restored.remember(self.ledger, mark, account)
+        return done
+
+    def _make_anew(self) -> None:
+        """Everything that is made of lake and ledger, as far as it was made before."""
+        made = self.settings.lake_dir / "derived"
+        if (made / "failed_payments.parquet").exists():
+            self.failed_payments()
+        if (made / "verdicts.parquet").exists():
+            self.verdicts()
+        if self.settings.export_dir.exists():
+            self.export_ledger()
+        if self.settings.warehouse_path.exists() or self.settings.snapshot_path.exists():
+            self.settings.warehouse_path.unlink(missing_ok=True)
+            self.report()
 
     def summary(self) -> dict[str, Any]:
         """The core numbers of the published snapshot."""

@@ -16,6 +16,7 @@ from tinko_pipelines.settings import Settings
 if TYPE_CHECKING:
     from tinko_pipelines.gateway.bulk import BulkReader
     from tinko_pipelines.gateway.port import Gateway
+    from tinko_pipelines.lake.erased import Erased
     from tinko_pipelines.lake.store import Lake
     from tinko_pipelines.ledger.budget import Governor
     from tinko_pipelines.ledger.store import Ledger
@@ -90,7 +91,17 @@ class Parts:
         """What Stripe shows, on our side."""
         from tinko_pipelines.lake.store import Lake
 
-        return Lake(self.settings.lake_dir)
+        return Lake(self.settings.lake_dir, self.erased)
+
+    def erased(self, account_id: str) -> Erased:
+        """Who was erased by now in an account; what is found of him besides is remembered in the ledger."""
+        from tinko_pipelines.lake.erased import Erased, hashed
+        from tinko_pipelines.ledger import erasure
+
+        def remember(ids: set[str]) -> None:
+            erasure.remember(self.ledger, account_id, map(hashed, ids), self.clock.now())
+
+        return Erased(erasure.known(self.ledger, account_id), remember)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -7,7 +7,7 @@ and day. A run that dies leaves its folder to whoever looks next: what was read 
 import fcntl
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.gateway.page import Page
-from tinko_pipelines.lake.files import make_private, moved_into_place, unwritable
+from tinko_pipelines.lake.files import make_private, moved_into_place, sync, unwritable
 
 ENDING = ".pages.zst"
 _CODEC = pa.Codec("zstd", compression_level=1)
@@ -161,7 +161,35 @@ def abandoned(root: Path) -> Iterator[Incoming]:
             left.close()
 
 
+def being_read(root: Path) -> bool:
+    """Whether a run is under way that keeps pages or parses them."""
+    for lock in (root / "incoming").glob("*/.lock"):
+        try:
+            with lock.open("ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            continue  # It has just ended.
+        except OSError:
+            return True
+    return False
+
+
+def stored(root: Path) -> list[Path]:
+    """Every file of pages that is kept, by account and in the order of the days it was read on."""
+    return sorted((root / "raw").rglob(f"*{ENDING}"))
+
+
 def all_pages(root: Path) -> Iterator[KeptPage]:
-    """Every page that is kept, by account and in the order of the days it was read on."""
-    for path in sorted((root / "raw").rglob(f"*{ENDING}")):
+    """Every page of them."""
+    for path in stored(root):
         yield from read(path)
+
+
+def rewrite(path: Path, change: Callable[[KeptPage], KeptPage | None]) -> None:
+    """Put what `change` makes of each page of a file in its place, for good when this returns; None drops the page."""
+    pages = [changed for page in read(path) if (changed := change(page)) is not None]
+    if pages:
+        write(path, pages)
+    else:
+        path.unlink()
+        sync(path.parent)

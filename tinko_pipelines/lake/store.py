@@ -7,7 +7,7 @@ one machine wait for each other. What the rows mean is not known here.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tinko_pipelines.errors import StoreError
+from tinko_pipelines.lake.erased import NOBODY, Erased
 from tinko_pipelines.lake.files import make_private, moved_into_place, unwritable
 from tinko_pipelines.lake.merge import Upserted, by_day, merge
 from tinko_pipelines.lake.parse import Malformed
@@ -44,11 +45,14 @@ class Gone:
 
 
 class Lake:
-    """A folder. `account_id` and the day of `created_at` (UTC) say where a row lies."""
+    """A folder. `account_id` and the day of `created_at` (UTC) say where a row lies.
 
-    def __init__(self, root: Path) -> None:
+    `erased` tells by account who may not come in again; whoever brings pages in asks it once it has begun.
+    """
+
+    def __init__(self, root: Path, erased: Callable[[str], Erased] = lambda _account_id: NOBODY) -> None:
         """Make the folder with an empty file per object, so that a reader always finds a schema."""
-        self.root = root
+        self.root, self.erased = root, erased
         for private in (root / "raw", root / "incoming", self._folder("quarantine")):
             make_private(private)
         for name, spec in OBJECTS.items():
@@ -110,6 +114,21 @@ class Lake:
                 _write(pa.Table.from_pylist(rows, schema=schema), path)
                 buried += 1
         return buried
+
+    def rewrite(
+        self, name: str, account_id: str, days: Iterable[str], change: Callable[[pa.Table], pa.Table]
+    ) -> None:
+        """Put what `change` makes of the rows of those days in their place, for good when this returns."""
+        with self._one_writer():
+            for day in days:
+                path = self._folder(name) / account_id / f"{day}.parquet"
+                _write(change(_read(path)), path, durable=True)
+
+    def rewrite_quarantine(self, change: Callable[[pa.Table], pa.Table]) -> None:
+        """The same for what is set aside."""
+        path = self._folder("quarantine") / "quarantine.parquet"
+        with self._one_writer():
+            _write(change(_read(path)), path, durable=True)
 
     def quarantine(self, name: str, account_id: str, bad: Sequence[Malformed], at: datetime) -> int:
         """Set malformed objects aside with their reasons; those known for the same reason stay as they are."""
@@ -237,10 +256,10 @@ def _read(path: Path) -> pa.Table:
         raise StoreError(f"{path} cannot be read: {error}; remove it and ingest its day again") from error
 
 
-def _write(table: pa.Table, path: Path) -> None:
+def _write(table: pa.Table, path: Path, *, durable: bool = False) -> None:
     made = pa.BufferOutputStream()
     pq.write_table(table, made, **_how(table))
-    with moved_into_place(path) as partial:
+    with moved_into_place(path, durable=durable) as partial:
         Path(partial).write_bytes(made.getvalue())
 
 

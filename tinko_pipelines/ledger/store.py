@@ -30,7 +30,7 @@ from tinko_pipelines.errors import StoreError
 from tinko_pipelines.redact import redacted, shown
 
 T = TypeVar("T")
-HEAD_REVISION = "0004"
+HEAD_REVISION = "0005"
 _MIGRATION_LOCK = 7_405_917_221
 _READ_ONLY = "tinko_read_only"
 _CLOCK = text("SELECT clock_timestamp()")

@@ -5,7 +5,7 @@ from alembic import op
 from tinko_pipelines.ledger.schema import metadata
 from tinko_pipelines.ledger.triggers import statements
 
-revision = "0004"
+revision = "0005"
 down_revision = None
 branch_labels = None
 depends_on = None

@@ -1,0 +1,142 @@
+"""Erasing a person through the front door, and looking for him everywhere afterwards."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.privacy.conftest import EMAIL, Person, settled
+from tests.privacy.places import where
+from tests.retry.shop import Shop
+from tinko_pipelines.errors import InputError
+from tinko_pipelines.lake.deep import COMPARED
+from tinko_pipelines.lake.schemas import OBJECTS
+from tinko_pipelines.ledger.schema import recovery_case
+
+MONEY = "charges payment_intents invoices refunds disputes balance_transactions invoice_payments".split()
+_READ = {"fetched_at", "version_at"}
+
+
+def lake(shop: Shop) -> dict[str, dict[str, dict[str, Any]]]:
+    """All rows by table and id, but for when they were read."""
+    return {
+        name: {
+            row["id"]: {key: value for key, value in row.items() if key not in _READ}
+            for row in shop.app.lake.table(name).to_pylist()
+        }
+        for name in OBJECTS
+    }
+
+
+def sums(shop: Shop) -> list[Any]:
+    """The money of each day and currency."""
+    found = []
+    for name in MONEY:
+        amounts = [one.name for one in OBJECTS[name].columns if one.name.endswith("_minor")]
+        total = ", ".join(f"sum({one})" for one in amounts)
+        with shop.app.lake.connect(name) as connection:
+            found.append(
+                connection.execute(
+                    f"SELECT created_at::DATE, currency, count(*), {total} FROM {name} GROUP BY ALL ORDER BY ALL"
+                ).fetchall()
+            )
+    return found
+
+
+def test_an_erased_person_is_found_nowhere_and_never_comes_back(shop: Shop, person: Person) -> None:
+    app = shop.app
+    settled(shop, person)
+    app.ingest()
+    app.report()
+    before, money = lake(shop), sums(shop)
+    known = where(person.state, app.ledger, person.needles)
+    for place in ("lake/raw", "lake/tables", "lake/derived", "export/", "recovery.duckdb", "outbox/"):
+        assert any(name.startswith(place) for name in known), f"the person is in {place} beforehand"
+
+    told = app.erase_person(person.customer, apply=False)
+    assert (told.done, told.against) == (False, [])
+    assert {"raw_pages", "customers", "charges"} <= told.lake.keys()
+    assert told.closes == [shop.case(person.invoice)["id"]]
+    assert where(person.state, app.ledger, person.needles) == known, "a dry run changes nothing"
+
+    done = app.erase_person(person.customer, apply=True)
+    assert (done.done, done.lake, done.mails) == (True, told.lake, told.mails)
+    assert where(person.state, app.ledger, person.needles) == {}
+    assert [one for one in app.check() if one.rows] == []
+    assert sums(shop) == money
+    after = lake(shop)
+    _others_are_as_before(before, after)
+
+    assert sum(one.written for one in app.reparse().values()) == 0
+    assert lake(shop) == after, "the kept pages make the same tables"
+    app.ingest()
+    app.ingest_changes()
+    days = sorted({row["created_at"].date() for rows in after.values() for row in rows.values()})
+    again = app.read_again(days)
+    assert again.repaired == 0
+    assert not [one for one in again.differences if one.object_name in COMPARED]
+    app.reparse()
+    app.report()
+    assert lake(shop) == after
+    assert where(person.state, app.ledger, person.needles) == {}
+    assert app.erase_person(person.customer, apply=True).empty
+
+
+def _others_are_as_before(before: Any, after: Any) -> None:
+    changed = {
+        name: {one for one, row in rows.items() if after[name].get(one) != row} for name, rows in before.items()
+    }
+    assert len(changed["customers"]) == len(changed["payment_methods"]) == 1
+    assert not changed["customers"] & after["customers"].keys()
+    assert changed["prices"] == set()
+    for name in MONEY:
+        assert after[name].keys() == before[name].keys()
+        for one in changed[name]:
+            row, was = after[name][one], before[name][one]
+            assert row.get("customer_id") in (None, "erased")
+            kept = [key for key in row if key.endswith("_minor") or key in ("currency", "status", "created_at")]
+            assert [row[key] for key in kept] == [was[key] for key in kept]
+
+
+def test_nobody_charges_or_writes_to_an_erased_person(shop: Shop, person: Person) -> None:
+    settled(shop, person)
+    shop.app.erase_person(person.customer, apply=True)
+    case = shop.case(person.invoice)
+    assert (case["state"], case["customer_id"], case["payment_method_id"]) == ("cancelled", None, None)
+    before, mails = lake(shop)["invoices"].keys(), set((person.state / "outbox").glob("*.eml"))
+    watched = shop.watch()
+    for _ in range(9):
+        shop.advance(timedelta(days=4))
+        shop.refresh()
+        shop.app.drain(owner="test", max_seconds=20)
+        shop.app.send_mail(owner="test", max_seconds=20)
+    debts = shop.app.failed_payments().to_pylist()
+    his = {row["debt_id"] for row in debts if row["customer_id"] == "erased"}
+    assert his - before, "his subscription was renewed, and his card declined once more"
+    assert all(row["customer_deleted"] and row["payment_method_id"] is None for row in debts if row["debt_id"] in his)
+    assert {row["debt_id"] for row in shop.rows(recovery_case)} & his == {person.invoice}
+    intents = {row["payment_intent_id"] for row in debts if row["debt_id"] in his}
+    assert not [path for path in watched.charging() if path.split("/")[3] in his | intents]
+    written = set((person.state / "outbox").glob("*.eml")) - mails
+    assert written, "others are written to"
+    assert not [one for one in written if EMAIL in one.read_text()]
+    assert where(person.state, shop.app.ledger, person.needles) == {}
+    assert [one for one in shop.app.check() if one.rows] == []
+
+
+def test_who_is_not_known_cannot_be_erased(shop: Shop) -> None:
+    shop.app.ingest_changes()
+    with pytest.raises(InputError, match="nothing is kept of a customer 'cus_nobody'"):
+        shop.app.erase_person("cus_nobody", apply=True)
+    with pytest.raises(InputError, match="nothing is kept"):
+        shop.app.export_person("cus_nobody")
+
+
+def test_an_export_holds_all_that_is_kept(shop: Shop, person: Person) -> None:
+    found = shop.app.export_person(person.customer)
+    text = json.dumps(found, default=str)
+    assert not [one for one in person.needles if one not in text]
+    assert {"customers", "payment_methods", "charges", "invoices"} <= found["lake"].keys()
+    assert found["ledger"]["attempt"] and found["mails"]
+    assert {one["object"]["object"] for one in found["stripe_objects"]} >= {"customer", "charge", "event"}

@@ -18,6 +18,7 @@ EMAIL, NAME = "augusta.ada@lovelace.example", "Augusta Ada"
 @dataclass
 class Person:
     customer: str
+    method: str
     needles: set[str]
     invoice: str
     state: Path
@@ -48,7 +49,7 @@ def person(shop: Shop) -> Person:
     charge = shop.stripe.charges_of(made["invoice"])[-1]
     fingerprint = charge["payment_method_details"]["card"]["fingerprint"]
     needles = {made["customer"], made["payment_method"], fingerprint, EMAIL, NAME}
-    return Person(made["customer"], needles, made["invoice"], shop.app.settings.state)
+    return Person(made["customer"], made["payment_method"], needles, made["invoice"], shop.app.settings.state)
 
 
 def settled(shop: Shop, person: Person) -> dict[str, Any]:

@@ -71,7 +71,9 @@ def _grow() -> list[str]:
     found = []
     for name, spec in OBJECTS.items():
         columns = [column.name for column in spec.columns]
-        named = [one for one in columns if one.endswith("_id") and one != "customer_id"]
+        named = [
+            one for one in columns if one.endswith("_id") and one != "customer_id" and name != "customers"
+        ]
         by_name = " OR ".join(f"{one} IN (SELECT id FROM his)" for one in named) or "false"
         payer = "customer_id" if "customer_id" in columns else "NULL"
         is_his = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -23,6 +25,8 @@ from tinko_pipelines.lake.schemas import OBJECTS
 from tinko_pipelines.lake.store import Lake
 
 WAIT_SECONDS = 60.0
+PARTIAL_SECONDS = 600.0
+"""No file takes so long to write."""
 _POLL_SECONDS = 0.2
 
 Row = dict[str, Any]
@@ -69,7 +73,8 @@ class Shelves:
         for name in self._notes():
             self._lake.drop_note(name)
         for partial in self._lake.root.rglob(".*.partial"):
-            partial.unlink(missing_ok=True)
+            if not _being_written(partial):
+                partial.unlink(missing_ok=True)
 
     def rows(self, name: str) -> list[Row]:
         """His rows of one object."""
@@ -166,6 +171,20 @@ class Shelves:
             for name, told in self._lake.notes("backfill-").items()
             if self._erased.names_him(orjson.dumps(told).decode())
         ]
+
+
+def _being_written(partial: Path) -> bool:
+    """Whether the process that a half-written file is named after is alive, and has touched it lately."""
+    writer = re.search(r"\.(\d+)-\d+\.partial$", partial.name)
+    try:
+        if writer is None or time.time() - partial.stat().st_mtime > PARTIAL_SECONDS:
+            return False
+        os.kill(int(writer[1]), 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _has_payer(name: str) -> bool:

@@ -61,6 +61,7 @@ def sums(shop: Shop) -> list[Any]:
     return found
 
 
+@pytest.mark.slow
 def test_an_erased_person_is_found_nowhere_and_never_comes_back(shop: Shop, person: Person) -> None:
     app = shop.app
     settled(shop, person)

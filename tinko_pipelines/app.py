@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinko_pipelines.errors import InputError
 from tinko_pipelines.every_account import summed
 from tinko_pipelines.guard import guard
 from tinko_pipelines.reading import Reading
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tinko_pipelines.checks import InvariantResult
     from tinko_pipelines.ledger.control import Pause
     from tinko_pipelines.outreach.send import SendResult
+    from tinko_pipelines.privacy.erase import Erasing
     from tinko_pipelines.reconcile import Reconciled
     from tinko_pipelines.reports.dbt_runner import BuildResult
     from tinko_pipelines.reports.query import QueryResult
@@ -198,6 +200,52 @@ class App(Reading):
         self.build_marts()
         self.publish_snapshot()
         return self.write_report()
+
+    def export_person(self, customer_id: str, account: str | None = None) -> dict[str, Any]:
+        """Everything that is kept of a customer of an account, the main one by default; InputError where that is nothing."""
+        from tinko_pipelines.privacy.export import everything
+        from tinko_pipelines.privacy.person import find_person
+
+        person = find_person(self.lake, self.ledger, self._known(account), customer_id)
+        return everything(self.lake, self.ledger, self.settings.outbox_dir, person, self.clock.now())
+
+    def erase_person(self, customer_id: str, account: str | None = None, *, apply: bool) -> Erasing:
+        """Take a customer of an account out of everything that is kept, or only tell what that would change."""
+        from tinko_pipelines.ledger import restored
+        from tinko_pipelines.privacy.erase import Eraser
+        from tinko_pipelines.privacy.person import find_person
+
+        person = find_person(self.lake, self.ledger, self._known(account), customer_id)
+        eraser = Eraser(self.settings, self.ledger, self.lake, self.erased, self.clock.now())
+        if not apply:
+            return eraser.told(person)
+        mark = self.settings.ledger_mark
+        same = mark.exists() and restored.strange(self.ledger, mark) is None
+        done = eraser.erase(person, self._make_anew)
+        if same:
+            restored.remember(self.ledger, mark, person.account_id)
+        return done
+
+    def _known(self, account: str | None) -> str:
+        """The name of an account that the settings or the ledger know; one may be erased of that is served no more."""
+        from tinko_pipelines.ledger.control import accounts
+
+        name, known = account or self.settings.stripe_account, {*self.settings.account_names}
+        if name not in known and name not in (known := known | accounts(self.ledger)):
+            raise InputError(f"there is no account {name!r}; known are {', '.join(sorted(known))}")
+        return name
+
+    def _make_anew(self) -> None:
+        """Everything that is made of lake and ledger, as far as it was made before."""
+        if self.lake.has_derived("failed_payments"):
+            self.failed_payments()
+        if self.lake.has_derived("verdicts"):
+            self.verdicts()
+        if self.settings.export_dir.exists():
+            self.export_ledger()
+        if self.settings.warehouse_path.exists() or self.settings.snapshot_path.exists():
+            self.settings.warehouse_path.unlink(missing_ok=True)
+            self.report()
 
     def summary(self) -> dict[str, Any]:
         """The core numbers of the published snapshot."""

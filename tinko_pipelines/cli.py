@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tinko_pipelines import cli_desk, cli_inbox, cli_lake, cli_ledger
+from tinko_pipelines import cli_desk, cli_inbox, cli_lake, cli_ledger, cli_privacy
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, show_work, told
 from tinko_pipelines.errors import ChecksFailedError, TinkoError
 from tinko_pipelines.settings import load_settings
@@ -27,6 +27,7 @@ cli.add_typer(cli_ledger.ledger, name="ledger")
 cli.add_typer(cli_desk.case, name="case")
 cli.add_typer(cli_desk.mail, name="mail")
 cli.add_typer(cli_inbox.inbox, name="inbox")
+cli.add_typer(cli_privacy.privacy, name="privacy")
 for command in (
     cli_lake.ingest,
     cli_ledger.reconcile,

@@ -13,6 +13,7 @@ from tinko_pipelines.guard import guard_lake
 from tinko_pipelines.settings import Settings
 
 if TYPE_CHECKING:
+    from tinko_pipelines.lake.erased import Erased
     from tinko_pipelines.lake.store import Lake
     from tinko_pipelines.ledger.store import Ledger
     from tinko_pipelines.model.text import TextModel
@@ -51,7 +52,17 @@ class Parts:
         place = place_of(self.settings)
         if self.settings.lake_url is not None:
             guard_lake(self.settings, place)
-        return Lake(self.settings.lake_dir, place)
+        return Lake(self.settings.lake_dir, place, self.erased)
+
+    def erased(self, account_id: str) -> Erased:
+        """Who was erased by now in an account; what is found of him besides is remembered in the ledger."""
+        from tinko_pipelines.lake.erased import Erased, hashed
+        from tinko_pipelines.ledger import erasure
+
+        def remember(ids: set[str]) -> None:
+            erasure.remember(self.ledger, account_id, map(hashed, ids), self.clock.now())
+
+        return Erased(erasure.known(self.ledger, account_id), remember)
 
     @cached_property
     def ledger(self) -> Ledger:

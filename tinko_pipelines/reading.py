@@ -72,7 +72,13 @@ class Reading(EveryAccount):
         guard(self.settings)
         whose: dict[str | None, str] = {None: self.account(account).name}
         whose |= {one.account.connected_id: one.name for one in self.accounts if one.account.connected_id}
-        return replay(self.ledger, file, whose, livemode=self.settings.livemode, now=self.clock.now())
+        gone = {name: self.erased(name) for name in self.settings.account_names}
+
+        def allowed(account: str, event: str) -> str | None:
+            return gone[account].page("events", event.encode(), single=True).decode() or None
+
+        livemode, now = self.settings.livemode, self.clock.now()
+        return replay(self.ledger, file, whose, allowed, livemode=livemode, now=now)
 
     def empty_inbox(self) -> Emptied:
         """Mark the cases that the events in the inbox touch, and bring into the lake what they tell of."""

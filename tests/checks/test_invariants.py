@@ -21,6 +21,8 @@ NOW = datetime(2026, 9, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 Rows = dict[str, list[dict[str, Any]]]
 
+ERASED = {"account_id": "default", "id_hash": hashlib.sha256(b"cus_ada").hexdigest(), "erased_at": NOW}
+
 
 def attempt(n: int, **values: Any) -> dict[str, Any]:
     at = NOW - (10 - n) * HOUR * 24
@@ -166,6 +168,7 @@ BREACHES: dict[str, Rows] = {
     "mail_is_sent_once_and_only_where_wanted": {"message": [mail("m1"), mail("m2")]},
     "mail_is_not_left_lying": {"message": [mail("m1", state="scheduled")]},
     "no_secret_is_written_down": {"attempt": [attempt(1, detail="write to somebody@example.com")]},
+    "who_was_erased_is_not_kept": {"erasure": [ERASED], "attempt": [attempt(1, customer_id="cus_ada")]},
     "reported_money_is_the_money": {"reported_attempt": [reported()]},
 }
 UNREAD = [
@@ -207,6 +210,8 @@ FURTHER: list[tuple[str, Rows]] = [
     ("no_secret_is_written_down", {"case_event": [OPENED | {"detail": "whsec_0123456789"}]}),
     ("no_secret_is_written_down", {"recovery_case": [
         clean()["recovery_case"][0] | {"state_reason": "card 4242424242424242 refused"}]}),
+    ("who_was_erased_is_not_kept", {"erasure": [ERASED], "customers": [{"id": "cus_ada", "account_id": "default"}]}),
+    ("who_was_erased_is_not_kept", {"erasure": [ERASED], "charges": [charge("ch_1", NOW, payment_method_id="cus_ada")]}),
     ("reported_money_is_the_money", {"attempt": PAID_IN_TIME}),
     ("reported_money_is_the_money", {"attempt": PAID_IN_TIME, "reported_attempt": [reported(amount_minor=99)]}),
     ("reported_money_is_the_money", {"attempt": PAID_IN_TIME, "reported_attempt": [reported()],
@@ -221,6 +226,10 @@ SOUND: dict[str, Rows] = {
         "anomaly": [
             {"id": 1, "account_id": "default", "kind": "stripe_unreadable", "subject": "c1", "at": NOW - HOUR}
         ],
+    },
+    "a customer who was erased in another account": {
+        "erasure": [ERASED | {"account_id": "another"}],
+        "customers": [{"id": "cus_ada", "account_id": "default"}],
     },
     "a charge that is not captured yet": {
         "attempt": [

@@ -244,6 +244,21 @@ INVARIANTS: tuple[Invariant, ...] = (
         UNION ALL SELECT place, what, begins FROM suspicious_file""",
     ),
     Invariant(
+        24,
+        "who_was_erased_is_not_kept",
+        "No row of lake or ledger names a person who was erased, or a payment method of his",
+        """WITH named AS (
+          SELECT 'charges' AS place, account_id, unnest([customer_id, payment_method_id]) AS id FROM charges
+          UNION ALL SELECT 'payment_intents', account_id, unnest([customer_id, payment_method_id]) FROM payment_intents
+          UNION ALL SELECT 'customers', account_id, id FROM customers
+          UNION ALL SELECT 'payment_methods', account_id, id FROM payment_methods
+          UNION ALL SELECT 'recovery_case', account_id, unnest([customer_id, payment_method_id]) FROM recovery_case
+          UNION ALL SELECT 'attempt', account_id, customer_id FROM attempt
+          UNION ALL SELECT 'network_attempt', account_id, customer_id FROM network_attempt)
+        SELECT place, n.account_id, left(e.id_hash, 12) AS id_hash, count(*) AS n FROM named n
+        JOIN erasure e ON e.account_id = n.account_id AND e.id_hash = sha256(n.id) GROUP BY ALL""",
+    ),
+    Invariant(
         25,
         "reported_money_is_the_money",
         "Report, ledger and Stripe agree on what our retries brought in, to the minor unit",

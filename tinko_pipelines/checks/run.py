@@ -31,6 +31,7 @@ LEDGER_TABLES = (
     "control_event",
     "reconciliation",
     "ledger_meta",
+    "erasure",
 )
 PRIVATE = {("message", "message_id_header")}
 """Text that only looks like an address."""
@@ -54,8 +55,12 @@ REPORTED = {
 """What the invariants read of the published report, by its marts."""
 LAKE_COLUMNS = {
     "charges": "id VARCHAR, account_id VARCHAR, livemode BOOLEAN, created_at TIMESTAMPTZ, fetched_at TIMESTAMPTZ,"
-    " amount_minor BIGINT, currency VARCHAR, status VARCHAR, refunded BOOLEAN, captured BOOLEAN, payment_intent_id VARCHAR",
-    "payment_intents": "id VARCHAR, account_id VARCHAR, canceled_at TIMESTAMPTZ, metadata VARCHAR",
+    " amount_minor BIGINT, currency VARCHAR, status VARCHAR, refunded BOOLEAN, captured BOOLEAN, payment_intent_id VARCHAR,"
+    " customer_id VARCHAR, payment_method_id VARCHAR",
+    "payment_intents": "id VARCHAR, account_id VARCHAR, canceled_at TIMESTAMPTZ, metadata VARCHAR,"
+    " customer_id VARCHAR, payment_method_id VARCHAR",
+    "customers": "id VARCHAR, account_id VARCHAR",
+    "payment_methods": "id VARCHAR, account_id VARCHAR",
     "invoice_payments": "id VARCHAR, account_id VARCHAR, invoice_id VARCHAR, payment_intent_id VARCHAR,"
     " charge_id VARCHAR",
     "balance_transactions": "id VARCHAR, account_id VARCHAR, source_id VARCHAR, type VARCHAR, amount_minor BIGINT,"

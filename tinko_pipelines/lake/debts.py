@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from tinko_pipelines.lake.schemas import FLAG, MOMENT, TEXT, WHOLE
+from tinko_pipelines.lake.schemas import ERASED, FLAG, MOMENT, TEXT, WHOLE
 from tinko_pipelines.lake.store import Lake
 
 FAILED_PAYMENTS = pa.schema(
@@ -76,7 +76,7 @@ GROUP BY account_id, debt_id
 HAVING arg_min(status, (created_at, id)) = 'failed'
 """
 
-PAID_ELSEWHERE = """
+PAID_ELSEWHERE = f"""
 CREATE TEMP TABLE elsewhere AS
 SELECT d.account_id, d.debt_id, arg_min(o.debt_id, (o.created_at, o.id)) AS paid_elsewhere_by
 FROM debt d
@@ -85,7 +85,7 @@ JOIN debt_charge o ON o.account_id = d.account_id AND o.status = 'succeeded' AND
   AND o.customer_id = d.customer_id AND o.amount_minor = d.first_amount_minor AND o.currency = d.currency
   AND o.debt_id <> d.debt_id AND o.created_at >= d.first_failed_at
 LEFT JOIN intent theirs ON theirs.account_id = o.account_id AND theirs.id = o.payment_intent_id
-WHERE d.debt_kind <> 'invoice'
+WHERE d.debt_kind <> 'invoice' AND d.customer_id <> '{ERASED}'
   AND NOT coalesce(mine.order_id <> theirs.order_id, false)
 GROUP BY ALL
 """
@@ -101,7 +101,7 @@ WHERE c.status = 'succeeded' AND c.payment_method_id IS NOT NULL
 """
 """Methods that have paid for a subscription, or were saved for later by a payment that succeeded."""
 
-DEBTS_NOW = """
+DEBTS_NOW = f"""
 SELECT d.account_id, d.livemode, d.debt_kind, d.debt_id, d.invoice_id, d.payment_intent_id,
   d.first_charge_id, d.last_charge_id, d.first_failed_at, d.last_failed_at, d.failed_charges,
   coalesce(d.customer_id, i.customer_id) AS customer_id, i.subscription_id,
@@ -133,7 +133,7 @@ SELECT d.account_id, d.livemode, d.debt_kind, d.debt_id, d.invoice_id, d.payment
   coalesce(m.customer_id IS NOT NULL AND m.customer_id = d.customer_id
     AND (p.setup_future_usage = 'off_session' OR EXISTS (SELECT 1 FROM consented_method k
       WHERE k.account_id = d.account_id AND k.payment_method_id = method.id)), false) AS off_session_consent,
-  coalesce(cu.deleted, false) AS customer_deleted,
+  coalesce(cu.deleted, coalesce(d.customer_id, i.customer_id) = '{ERASED}', false) AS customer_deleted,
   s.status AS subscription_status, e.paid_elsewhere_by, cu.preferred_locale
 FROM debt d
 LEFT JOIN debt_charge last ON last.account_id = d.account_id AND last.id = d.last_charge_id

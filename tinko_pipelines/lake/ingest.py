@@ -19,7 +19,7 @@ from tinko_pipelines.lake.backfill import Backfill, Left, Progress, quiet
 from tinko_pipelines.lake.intake import Intake
 from tinko_pipelines.lake.portion import Results
 from tinko_pipelines.lake.ranges import Range, from_told
-from tinko_pipelines.lake.schemas import OBJECTS
+from tinko_pipelines.lake.schemas import ERASED, OBJECTS
 from tinko_pipelines.lake.store import Lake
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ RESUMED_HOURS = 24
 """What is left of an older back-fill is begun anew: what it had read is too old to be finished."""
 MISSING: Mapping[str, str] = {
     "customers": "SELECT account_id, customer_id AS id, created_at AS seen_at FROM charges"
-    " WHERE status = 'failed' AND customer_id IS NOT NULL",
+    f" WHERE status = 'failed' AND customer_id <> '{ERASED}'",
     "subscriptions": "SELECT account_id, subscription_id AS id, created_at AS seen_at FROM invoices"
     " WHERE status = 'open' AND subscription_id IS NOT NULL",
     "payment_methods": """

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tinko_pipelines.gateway.page import Page, single_object
 from tinko_pipelines.lake.columns import page_decoder
+from tinko_pipelines.lake.erased import NOBODY, Erased
 from tinko_pipelines.lake.parse import Origin
 from tinko_pipelines.lake.portion import IngestResult, Portion, Results
 from tinko_pipelines.lake.raw import Incoming, KeptPage, abandoned, all_pages, kept, raw_name, read
@@ -33,11 +37,14 @@ class Intake:
         self._lake, self._account_id, self._livemode = lake, account_id, livemode
         self._incoming = Incoming(lake.root)
         self._portion, self._files = Portion(), list[tuple[Path, str, datetime]]()
+        self._erased = NOBODY
         self._merger = ThreadPoolExecutor(1, "merge")
         self._merging: Future[Results] | None = None
         self.results: defaultdict[str, IngestResult] = defaultdict(IngestResult)
 
     def __enter__(self) -> Self:
+        # Asked now that our own folder shows that we have begun: whoever is erased later waits until we have ended.
+        self._erased = self._lake.erased(self._account_id)
         for left in abandoned(self._lake.root):
             self._recover(left)
         self.results.clear()
@@ -58,7 +65,7 @@ class Intake:
             first: KeptPage | None = None
             for page in read(path):
                 first = first or page
-                add_kept(self._portion, page)
+                add_kept(self._portion, page, self._lake.erased(page.account_id))
             if first is not None:
                 self._files.append((path, first.account_id, first.fetched_at))
             if self._portion.rows >= MERGED_AT_ONCE:
@@ -67,16 +74,31 @@ class Intake:
 
     def take(self, pages: Sequence[Page]) -> None:
         """Keep pages of lists, and send their objects on the way."""
+        pages = self._without_the_erased(pages, single=False)
         self._take([kept(page, self._livemode) for page in pages], pages)
 
     def take_single(self, pages: Sequence[Page], known: Mapping[str, Mapping[str, Any]]) -> None:
         """The same for objects read by id. `known` says what deleted ones no longer say of themselves."""
+        pages = self._without_the_erased(pages, single=True)
         told = [known.get(page.data[0].get("id")) for page in pages]
         keep = [
             kept(page, self._livemode, single=True, known=dict(one) if one else None)
             for page, one in zip(pages, told, strict=True)
         ]
         self._take(keep, pages)
+
+    def _without_the_erased(self, pages: Sequence[Page], *, single: bool) -> Sequence[Page]:
+        if not self._erased:
+            return pages
+        left = []
+        for page in pages:
+            body = self._erased.page(page.object_name, page.body, single=single)
+            if body is page.body:
+                left.append(page)
+            elif body:
+                decode = single_object if single else page_decoder(page.object_name)
+                left.append(replace(page, body=body, data=decode(body).data))
+        return left
 
     def _take(self, keep: Sequence[KeptPage], pages: Sequence[Page]) -> None:
         full = [one for one, page in zip(keep, pages, strict=True) if page.data]
@@ -122,26 +144,30 @@ class Intake:
         return found
 
 
-def add_kept(portion: Portion, page: KeptPage) -> None:
+def add_kept(portion: Portion, page: KeptPage, erased: Erased) -> None:
     """A page from the disk, once more."""
+    body = erased.page(page.object_name, page.body, single=page.single)
+    if not body:
+        return
     origin = Origin(page.account_id, page.livemode, page.fetched_at, page.api_version)
     decode = single_object if page.single else page_decoder(page.object_name)
-    portion.add(page.object_name, decode(page.body).data, page.body, origin, page.known)
+    portion.add(page.object_name, decode(body).data, body, origin, page.known)
 
 
 def reparse(lake: Lake) -> Results:
     """Parse every page that is kept once more, for a column that is new; nothing is asked of Stripe."""
     results: defaultdict[str, IngestResult] = defaultdict(IngestResult)
-    portion = Portion()
+    portion, erased = Portion(), cache(lake.erased)
 
     def apply() -> None:
         for name, result in portion.apply(lake).items():
             results[name] = results[name].plus(result)
 
-    for page in all_pages(lake.place):
-        add_kept(portion, page)
-        if portion.rows >= MERGED_AT_ONCE:
-            apply()
-            portion = Portion()
-    apply()
+    with closing(Incoming(lake.root)):
+        for page in all_pages(lake.place):
+            add_kept(portion, page, erased(page.account_id))
+            if portion.rows >= MERGED_AT_ONCE:
+                apply()
+                portion = Portion()
+        apply()
     return dict(results)

@@ -67,7 +67,7 @@ def merge(
     """What the file is to hold, in the order of creation, or None where it holds that already."""
     winners = _newest(fresh)
     if base is None:
-        return _ordered(winners), Upserted(new=winners.num_rows)
+        return ordered(winners), Upserted(new=winners.num_rows)
     base = _with_columns(base, fresh.schema)
     at = pc.index_in(winners["id"], base["id"])
     is_new = pc.is_null(at)
@@ -89,7 +89,7 @@ def merge(
         left = base.filter(pc.invert(pc.is_in(base["id"], replacing["id"].combine_chunks())))
     parts = [left, winners.filter(is_new), replacing]
     del base, left, before, known, winners  # A day may be large, and a copy of it is made now.
-    return _ordered(pa.concat_tables(parts)), counts
+    return ordered(pa.concat_tables(parts)), counts
 
 
 def buried(
@@ -153,7 +153,8 @@ def _microseconds(table: pa.Table) -> Any:
     return table["created_at"].to_numpy().astype("datetime64[us]").astype("int64")
 
 
-def _ordered(table: pa.Table) -> pa.Table:
+def ordered(table: pa.Table) -> pa.Table:
+    """The rows in the order of creation."""
     if np.all(np.diff(_microseconds(table)) > 0):
         return table
     return table.sort_by([("created_at", "ascending"), ("id", "ascending")])

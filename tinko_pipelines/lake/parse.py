@@ -95,13 +95,14 @@ def as_json(found: Any) -> str | None:
 
 def _value(column: Column, item: Mapping[str, Any]) -> Any:
     for path in column.paths:
-        found = _at(item, path)
+        found = at_path(item, path)
         if found is not None:
             return _typed(column, found)
     return None
 
 
-def _at(item: Any, path: str) -> Any:
+def at_path(item: Any, path: str) -> Any:
+    """What lies at a path such as `outcome.type` or `items.data.0.price`; None where nothing does."""
     for part in path.split("."):
         if isinstance(item, dict):
             item = item.get(part)

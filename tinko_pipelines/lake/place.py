@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tinko_pipelines.errors import StoreError
-from tinko_pipelines.lake.files import make_private, moved_into_place, unwritable
+from tinko_pipelines.lake.files import make_private, moved_into_place, sync, unwritable
 from tinko_pipelines.settings import Settings
 
 File = tuple[str, bytes | memoryview]
@@ -45,7 +45,7 @@ class Place(Protocol):
         """Bring in files of this machine, each under a name; they are gone where they were. For their owner alone."""
 
     def delete(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file for good, if it is there."""
 
 
 class Folder:
@@ -87,8 +87,11 @@ class Folder:
                 raise unwritable(place, error) from error
 
     def delete(self, name: str) -> None:
-        """Remove a file, if it is there."""
-        (self.folder / name).unlink(missing_ok=True)
+        """Remove a file for good, if it is there."""
+        path = self.folder / name
+        if path.exists():
+            path.unlink(missing_ok=True)
+            sync(path.parent)
 
 
 def names_below(folder: Path, below: str) -> list[str]:

@@ -7,7 +7,7 @@ and day. A run that dies leaves its folder to whoever looks next: what was read 
 import fcntl
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -40,12 +40,15 @@ class KeptPage:
 
 def write(path: Path, pages: Sequence[KeptPage]) -> None:
     """One file of these pages; when this returns they are on the disk."""
+    with moved_into_place(path, durable=True) as partial:
+        Path(partial).write_bytes(packed(pages))
+
+
+def packed(pages: Iterable[KeptPage]) -> memoryview:
+    """What a file of these pages is to hold."""
+    made = pa.BufferOutputStream()
     # One stream for all: to begin one for each page costs as much again as compressing it, and three times the room.
-    with (
-        moved_into_place(path, durable=True) as partial,
-        pa.OSFile(partial, "wb") as file,
-        pa.CompressedOutputStream(file, "zstd") as stream,
-    ):
+    with pa.CompressedOutputStream(made, "zstd") as stream:
         for page in pages:
             about = {
                 "object": page.object_name,
@@ -59,6 +62,7 @@ def write(path: Path, pages: Sequence[KeptPage]) -> None:
             }
             stream.write(orjson.dumps(about) + b"\n")
             stream.write(page.body)
+    return memoryview(made.getvalue())
 
 
 def read(path: Path) -> Iterator[KeptPage]:
@@ -178,6 +182,19 @@ def abandoned(root: Path) -> Iterator[Incoming]:
             left.close()
 
 
+def being_read(root: Path) -> bool:
+    """Whether a run is under way on this machine that keeps pages or parses them."""
+    for lock in (root / "incoming").glob("*/.lock"):
+        try:
+            with lock.open("ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            continue  # It has just ended.
+        except OSError:
+            return True
+    return False
+
+
 def raw_name(path: Path, account_id: str, day: datetime) -> str:
     """What a file of pages is called in the lake once the tables have what it holds."""
     return f"raw/{account_id}/{day:%Y-%m-%d}/{path.name}"
@@ -185,6 +202,26 @@ def raw_name(path: Path, account_id: str, day: datetime) -> str:
 
 def all_pages(place: Place) -> Iterator[KeptPage]:
     """Every page that is kept, by account and in the order of the days it was read on."""
-    for name in place.names("raw"):
-        if name.endswith(ENDING):
-            yield from unpacked(place.read(name) or b"", f"{place.where}/{name}")
+    for name in files_of_pages(place, "raw"):
+        yield from pages_in(place, name)
+
+
+def files_of_pages(place: Place, below: str) -> list[str]:
+    """The names of such files below one, sorted."""
+    return [name for name in place.names(below) if name.endswith(ENDING)]
+
+
+def pages_in(place: Place, name: str) -> Iterator[KeptPage]:
+    """The pages of a file; none where it is gone. Raises StoreError where it is damaged."""
+    content = place.read(name)
+    if content is not None:
+        yield from unpacked(content, f"{place.where}/{name}")
+
+
+def rewrite(place: Place, name: str, change: Callable[[KeptPage], KeptPage | None]) -> None:
+    """Put what `change` makes of each page of a file in its place, for good when this returns; None drops the page."""
+    pages = [changed for page in pages_in(place, name) if (changed := change(page)) is not None]
+    if pages:
+        place.write([(name, packed(pages))], durable=True)
+    else:
+        place.delete(name)

@@ -3,7 +3,8 @@
 What an object has at its top level in the pinned API version is in `data/stripe_fields.csv`; what is beyond that is
 kept as JSON in the column `extra`, so that nothing new is lost while nobody has looked at it.
 
-Names and e-mail addresses are left out on purpose: mails read them from Stripe at the moment of sending.
+Names and e-mail addresses are left out on purpose: mails read them from Stripe at the moment of sending. Which of the
+columns tell something of a person is said beside them: of one who was erased they are empty.
 """
 
 import csv
@@ -34,14 +35,18 @@ COMMON = pa.schema(
 """`fetched_at`: when it was asked for. `version_at`: as of when it is so: then, or when the event that told it happened.
 `deleted`: Stripe has it no more, and the other columns are what was last known. `extra`: fields nobody knows here."""
 
+ERASED = "erased"
+"""Stands in `customer_id` for whoever was erased, so that nobody takes his payments for those of a guest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its type, and the paths at which its value may be found, first one present wins."""
+    """One column: its type, the paths at which its value may be found, first one present wins, and whether it is personal."""
 
     name: str
     type: pa.DataType | str
     paths: tuple[str, ...]
+    personal: bool = False
 
     @property
     def arrow_type(self) -> pa.DataType:
@@ -64,7 +69,7 @@ class ObjectSpec:
         return pa.schema([*COMMON, *((column.name, column.arrow_type) for column in self.columns)])
 
 
-def _columns(**groups: str) -> tuple[Column, ...]:
+def _columns(personal: frozenset[str], **groups: str) -> tuple[Column, ...]:
     """Columns from lines such as `amount_minor=amount customer_id=customer`, grouped by type."""
     types: Mapping[str, pa.DataType | str] = {
         "text": TEXT,
@@ -77,12 +82,15 @@ def _columns(**groups: str) -> tuple[Column, ...]:
     for group, text in groups.items():
         for entry in text.split():
             name, _, paths = entry.partition("=")
-            found.append(Column(name, types[group], tuple((paths or name).split("|"))))
+            found.append(Column(name, types[group], tuple((paths or name).split("|")), name in personal))
     return tuple(found)
 
 
-def _spec(name: str, stripe_object: str, required: str = "", **groups: str) -> ObjectSpec:
-    return ObjectSpec(name, stripe_object, _columns(**groups), frozenset(required.split()))
+def _spec(
+    name: str, stripe_object: str, required: str = "", *, personal: str = "", **groups: str
+) -> ObjectSpec:
+    columns = _columns(frozenset(personal.split()), **groups)
+    return ObjectSpec(name, stripe_object, columns, frozenset(required.split()))
 
 
 _CARD = "payment_method_details.card"
@@ -91,6 +99,7 @@ _SPECS = (
         "charges",
         "charge",
         "amount_minor currency status",
+        personal="customer_id payment_method_id card_fingerprint card_exp_month card_exp_year metadata",
         text="currency status customer_id=customer payment_intent_id=payment_intent"
         " payment_method_id=payment_method payment_method_type=payment_method_details.type"
         f" card_brand={_CARD}.brand card_network={_CARD}.network card_country={_CARD}.country"
@@ -108,6 +117,7 @@ _SPECS = (
         "payment_intents",
         "payment_intent",
         "amount_minor currency status",
+        personal="customer_id payment_method_id metadata",
         text="currency status customer_id=customer payment_method_id=payment_method"
         " latest_charge_id=latest_charge setup_future_usage cancellation_reason",
         whole="amount_minor=amount amount_received_minor=amount_received",
@@ -118,6 +128,7 @@ _SPECS = (
         "invoices",
         "invoice",
         "currency amount_due_minor",
+        personal="customer_id default_payment_method_id metadata",
         text="status collection_method customer_id=customer"
         " subscription_id=parent.subscription_details.subscription|subscription currency billing_reason"
         " default_payment_method_id=default_payment_method",
@@ -158,6 +169,7 @@ _SPECS = (
         "subscriptions",
         "subscription",
         "status",
+        personal="customer_id default_payment_method_id",
         text="customer_id=customer status default_payment_method_id=default_payment_method"
         " cancellation_reason=cancellation_details.reason collection_method currency"
         " price_id=items.data.0.price latest_invoice_id=latest_invoice",
@@ -197,6 +209,7 @@ _SPECS = (
     _spec(
         "checkout_sessions",
         "checkout.session",
+        personal="customer_id",
         text="status payment_status mode customer_id=customer payment_intent_id=payment_intent"
         " invoice_id=invoice subscription_id=subscription currency",
         whole="amount_total_minor=amount_total",
@@ -216,6 +229,9 @@ OBJECTS: Mapping[str, ObjectSpec] = {spec.name: spec for spec in _SPECS}
 
 BY_STRIPE_OBJECT: Mapping[str, str] = {spec.stripe_object: spec.name for spec in _SPECS}
 """Lake name by the `object` field of Stripe's JSON."""
+
+PEOPLE = frozenset({"customers", "payment_methods"})
+"""What is of a person through and through: of one who was erased no row is left, while money stays without him."""
 
 IMMUTABLE = frozenset({"events"})
 """What never changes: the first copy stays, so that its `fetched_at` says since when we know of it."""

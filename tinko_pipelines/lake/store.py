@@ -8,7 +8,7 @@ mean is not known here.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import groupby
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tinko_pipelines.errors import StoreError
+from tinko_pipelines.lake.erased import NOBODY, Erased
 from tinko_pipelines.lake.files import make_private, unwritable
 from tinko_pipelines.lake.merge import Gone, Upserted, buried, by_day, merge
 from tinko_pipelines.lake.parquet import packed, read_table
@@ -40,13 +41,19 @@ IN_FLIGHT = "backfill"
 class Lake:
     """`root` is this machine's part of it, and all of it when no `place` is given.
 
-    `account_id` and the day of `created_at` (UTC) say where a row lies.
+    `account_id` and the day of `created_at` (UTC) say where a row lies. `erased` tells by account who may not come in
+    again; whoever brings pages in asks it once it has begun.
     """
 
-    def __init__(self, root: Path, place: Place | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        place: Place | None = None,
+        erased: Callable[[str], Erased] = lambda _account_id: NOBODY,
+    ) -> None:
         """Make an empty file per object, so that a reader always finds a schema."""
-        self.root, self._here = root, Folder(root)
-        self.place: Place = place or self._here
+        self.root, self.here, self.erased = root, Folder(root), erased
+        self.place: Place = place or self.here
         make_private(root / "incoming")
         self.place.refresh("tables")
         for private in ("raw", "tables/quarantine"):
@@ -118,6 +125,22 @@ class Lake:
             self.place.write(changed_days())
         return news
 
+    def rewrite(
+        self, name: str, account_id: str, days: Iterable[str], change: Callable[[pa.Table], pa.Table]
+    ) -> None:
+        """Put what `change` makes of the rows of those days in their place, for good when this returns."""
+        folder = f"tables/{name}/{account_id}"
+        with self._one_writer(folder):
+            for day in days:
+                file = f"{folder}/{day}.parquet"
+                self.place.write([(file, packed(change(read_table(self._path(file)))))], durable=True)
+
+    def rewrite_quarantine(self, change: Callable[[pa.Table], pa.Table]) -> None:
+        """The same for what is set aside."""
+        with self._one_writer("tables/quarantine"):
+            changed = change(read_table(self._path(QUARANTINED)))
+            self.place.write([(QUARANTINED, packed(changed))], durable=True)
+
     def quarantine(self, name: str, account_id: str, bad: Sequence[Malformed], at: datetime) -> int:
         """Set malformed objects aside with their reasons; those known for the same reason stay as they are."""
         if not bad:
@@ -177,11 +200,16 @@ class Lake:
             raise StoreError(f"{path} does not exist yet; run `{made_by}` first")
         return read_table(path)
 
+    def has_derived(self, name: str) -> bool:
+        """Whether a derived table was made."""
+        self.place.refresh("derived")
+        return self._path(f"derived/{name}.parquet").exists()
+
     def refuse_if_empty(self) -> None:
         """Raise StoreError while nothing was ever ingested, so that nothing is taken for no failure."""
         self.place.refresh("tables", "notes")
         days = next(self._path("tables").rglob("????-??-??.parquet"), None)
-        if days is None and not self._here.names("notes") and not self.place.names("notes"):
+        if days is None and not self.here.names("notes") and not self.place.names("notes"):
             raise StoreError(
                 f"nothing was ingested into {self.place.where} yet, so nothing can be said of payments:"
                 " run `tinko ingest --changes` first"
@@ -238,4 +266,4 @@ class Lake:
         return {name: self.read_note(name) for name in names if name.startswith(prefix)}
 
     def _place_of(self, note: str) -> Place:
-        return self._here if note.startswith(IN_FLIGHT) else self.place
+        return self.here if note.startswith(IN_FLIGHT) else self.place

@@ -4,8 +4,8 @@ Whoever brings events (the web's door, a replay) hands them in here. What they m
 them out: `retry.inbox` marks cases, and `inbox` brings them into the lake, each in its own time and at least once.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any, TypeVar
@@ -27,13 +27,16 @@ LAND_WAITS = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 120, 300, 
 """After each try to read what an event tells of that failed; after one more it is left to the look at changes."""
 _AT_ONCE = 500
 
+Allowed = Callable[[str, str], str | None]
+"""What may be kept of an account's event, given as JSON: without those who were erased, and None where that is nothing."""
+
 Accounts = Mapping[str | None, str]
 """Our names of accounts by Stripe's ids of them; under None of the one whose events name no account."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event of one of our accounts. `payload`: its JSON as it came."""
+    """An event of one of our accounts. `payload`: its JSON as it came, less whom it may not tell of any more."""
 
     event_id: str
     account_id: str
@@ -42,7 +45,7 @@ class Told:
     api_version: str | None
     created_at: datetime
     object_id: str | None
-    payload: str
+    payload: str | None
 
 
 def read_event(body: bytes, accounts: Accounts, *, livemode: bool) -> Told:
@@ -100,9 +103,10 @@ def _account(event: Mapping[str, Any], accounts: Accounts) -> str:
     return found
 
 
-def put(ledger: Ledger, events: Sequence[Told], now: datetime) -> int:
+def put(ledger: Ledger, events: Sequence[Told], now: datetime, allowed: Allowed) -> int:
     """Write down the events that are not known yet; how many those were. They are safe when this returns."""
     taken = 0
+    events = [replace(one, payload=one.payload and allowed(one.account_id, one.payload)) for one in events]
     with ledger.write() as connection:
         for some in _batches(events):
             rows = [{**asdict(event), "received_at": now} for event in some]

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from tinko_pipelines.errors import InputError
-from tinko_pipelines.ledger.events import Accounts, Told, put, read_event
+from tinko_pipelines.ledger.events import Accounts, Allowed, Told, put, read_event
 from tinko_pipelines.ledger.store import Ledger
 
 LINE_BYTES_MAX = 64_000_000
@@ -28,7 +28,9 @@ class Replayed:
     reasons: tuple[str, ...]
 
 
-def replay(ledger: Ledger, file: BinaryIO, accounts: Accounts, *, livemode: bool, now: datetime) -> Replayed:
+def replay(
+    ledger: Ledger, file: BinaryIO, accounts: Accounts, allowed: Allowed, *, livemode: bool, now: datetime
+) -> Replayed:
     """Put every event of a file into the inbox. What cannot be an event of ours is refused, and the rest goes in."""
     taken = known = refused = 0
     reasons: list[str] = []
@@ -36,7 +38,7 @@ def replay(ledger: Ledger, file: BinaryIO, accounts: Accounts, *, livemode: bool
 
     def hand_in() -> None:
         nonlocal taken, known
-        new = put(ledger, few, now)
+        new = put(ledger, few, now, allowed)
         taken, known = taken + new, known + len(few) - new
         few.clear()
 

@@ -439,6 +439,14 @@ reconciliation = Table(
     Column("disagreements", Integer, nullable=False),
 )
 
+erasure = Table(
+    "erasure",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("id_hash", Text, primary_key=True),
+    Column("erased_at", UtcDateTime, nullable=False),
+)
+
 ledger_meta = Table(
     "ledger_meta",
     metadata,

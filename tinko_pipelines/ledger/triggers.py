@@ -1,6 +1,7 @@
 """Rules the database itself holds, so that they hold when the code is wrong; one text for both databases."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 from tinko_pipelines.ledger.cap_sql import (
     CALLED,
@@ -41,6 +42,13 @@ MESSAGE_MOVES: dict[str, tuple[str, ...]] = {
     "in_doubt": ("sent", "failed"),
 }
 """Back to scheduled only what certainly did not go out, and a receipt once; a person says what became of a doubt."""
+
+NO_PARAMS = "{}"
+"""What stands for the parameters of an attempt on an erased person's debt."""
+DOOR = "erasing:"
+"""Begins the name of the fact by which one transaction says whose case it empties of its person."""
+_ERASING = f"EXISTS (SELECT 1 FROM ledger_meta m WHERE m.key = '{DOOR}' || OLD.case_id)"
+_SETTLED = "OLD.state IN ('succeeded', 'declined', 'abandoned') AND NEW.state = OLD.state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +94,41 @@ def rules(dialect: str) -> list[Rule]:
         "NEW.case_id <> OLD.case_id OR NEW.kind <> OLD.kind OR NEW.step <> OLD.step"
         " OR NEW.account_id <> OLD.account_id OR NEW.doubts < OLD.doubts"
     )
+    # Only what is over loses its person, only where that is said, and no card that is forbidden is forgotten.
+    erasing = f"({_SETTLED} AND {_ERASING})"
+    no_params = (
+        f"(NEW.params = '{NO_PARAMS}' AND NEW.params_sha256 = '{sha256(NO_PARAMS.encode()).hexdigest()}')"
+    )
     frozen = (
-        "NEW.params <> OLD.params OR NEW.params_sha256 <> OLD.params_sha256 OR NEW.fence < OLD.fence"
+        "((NEW.params <> OLD.params OR NEW.params_sha256 <> OLD.params_sha256)"
+        f" AND NOT ({no_params} AND {erasing})) OR NEW.fence < OLD.fence"
         " OR NEW.idempotency_key <> OLD.idempotency_key OR NEW.object_id <> OLD.object_id"
         " OR NEW.operation <> OLD.operation OR NEW.api_version <> OLD.api_version"
         " OR NEW.case_id <> OLD.case_id OR NEW.n <> OLD.n OR NEW.account_id <> OLD.account_id"
         " OR NEW.amount_minor <> OLD.amount_minor OR NEW.currency <> OLD.currency"
-        " OR coalesce(NEW.card_fingerprint, '') <> coalesce(OLD.card_fingerprint, '')"
-        " OR coalesce(NEW.customer_id, '') <> coalesce(OLD.customer_id, '')"
+        " OR (coalesce(NEW.card_fingerprint, '') <> coalesce(OLD.card_fingerprint, '')"
+        f" AND NOT (NEW.card_fingerprint IS NULL AND NOT OLD.forbids_card AND {erasing}))"
+        " OR (coalesce(NEW.customer_id, '') <> coalesce(OLD.customer_id, '')"
+        f" AND NOT (NEW.customer_id IS NULL AND {erasing}))"
         " OR (OLD.forbids_card AND NOT NEW.forbids_card)"
     )
+    alike = "IS" if dialect == "sqlite" else "IS NOT DISTINCT FROM"
+    same = " AND ".join(
+        f"NEW.{name} {alike} OLD.{name}"
+        for name in (
+            "id",
+            "case_id",
+            "account_id",
+            "at",
+            "actor",
+            "kind",
+            "from_state",
+            "to_state",
+            "attempt_id",
+            "message_id",
+        )
+    )
+    event_frozen = f"NOT (NEW.detail IS NULL AND {same} AND {_ERASING})"
     # What a restored ledger has lost is written down as it ended; no such row can ever be called.
     regained = "coalesce(NEW.answer, '') = 'restored' AND NEW.settled_at IS NOT NULL"
     born = (
@@ -179,7 +212,7 @@ def rules(dialect: str) -> list[Rule]:
             LOCK_MAIL,
         ),
         Rule("event_kept", "case_event", "DELETE", "1 = 1", "case events are append-only"),
-        Rule("event_frozen", "case_event", "UPDATE", "1 = 1", "case events are append-only"),
+        Rule("event_frozen", "case_event", "UPDATE", event_frozen, "case events are append-only"),
         Rule("switch_kept", "control_event", "DELETE", "1 = 1", "the history of pauses is append-only"),
         Rule("switch_frozen", "control_event", "UPDATE", "1 = 1", "the history of pauses is append-only"),
     ]

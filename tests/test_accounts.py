@@ -24,7 +24,9 @@ from tinko_pipelines.settings import SANDBOX_KEY, load_settings
 CONNECTED, OWN_KEY = "acct_1eu", f"{SANDBOX_KEY}_us"
 MORE = f"eu={CONNECTED}, us={OWN_KEY}"
 NAMES = ("default", "eu", "us")
-DAYS = 6
+DAYS = 4
+
+pytestmark = pytest.mark.slow
 
 
 class World:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from dagster import DagsterInstance
 
+pytestmark = pytest.mark.slow
 SMALL = ("--charges", "500", "--days", "6", "--seed", "11", "--json")
 NUMBERS = ("failed_count", "recovered_count", "recovery_rate_count", "by_currency", "attempts", "messages")
 

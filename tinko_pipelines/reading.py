@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import reduce
 from typing import TYPE_CHECKING, BinaryIO
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tinko_pipelines.lake.deep import Deep
     from tinko_pipelines.lake.portion import Results
     from tinko_pipelines.lake.standing import Standing
-    from tinko_pipelines.ledger.events import Waiting
+    from tinko_pipelines.ledger.events import Told, Waiting
     from tinko_pipelines.ledger.replay import Replayed
 
 
@@ -74,8 +74,11 @@ class Reading(EveryAccount):
         whose |= {one.account.connected_id: one.name for one in self.accounts if one.account.connected_id}
         gone = {name: self.erased(name) for name in self.settings.account_names}
 
-        def allowed(account: str, event: str) -> str | None:
-            return gone[account].page("events", event.encode(), single=True).decode() or None
+        def allowed(told: Told) -> Told:
+            erased, payload = gone[told.account_id], told.payload or ""
+            left = erased.page("events", payload.encode(), single=True).decode()
+            about = None if erased.names_him(told.object_id) else told.object_id
+            return replace(told, payload=left or None, object_id=about)
 
         livemode, now = self.settings.livemode, self.clock.now()
         return replay(self.ledger, file, whose, allowed, livemode=livemode, now=now)

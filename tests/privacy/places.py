@@ -19,28 +19,31 @@ from tinko_pipelines.ledger.store import Ledger
 def texts(state: Path, ledger: Ledger) -> Iterator[tuple[str, bytes]]:
     """Name and content of each place."""
     for path in sorted(one for one in state.rglob("*") if one.is_file()):
-        yield str(path.relative_to(state)), path.read_bytes() + _unpacked(path)
+        content = path.read_bytes()
+        yield str(path.relative_to(state)), content + unpacked(str(path), content)
     with ledger.read() as connection:
         for table in metadata.sorted_tables:
             rows = [dict(row) for row in connection.execute(select(table)).mappings()]
             yield f"ledger table {table.name}", json.dumps(rows, default=str).encode()
 
 
-def _unpacked(path: Path) -> bytes:
-    if path.name.endswith(ENDING):
-        with pa.CompressedInputStream(str(path), "zstd") as stream:
-            content: bytes = stream.read()
-        return content
+def unpacked(name: str, content: bytes) -> bytes:
+    """What is in a file besides its plain bytes."""
+    path = Path(name)
+    if name.endswith(ENDING):
+        with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
+            found: bytes = stream.read()
+        return found
     if path.suffix == ".parquet":
-        return json.dumps(pq.ParquetFile(path).read().to_pylist(), default=str).encode()
+        return json.dumps(pq.read_table(pa.BufferReader(content)).to_pylist(), default=str).encode()
     if path.suffix == ".duckdb":
         with duckdb.connect(str(path), read_only=True) as connection:
-            found = "SELECT schema_name, table_name FROM duckdb_tables()"
-            names = connection.execute(found).fetchall()
+            tables = "SELECT schema_name, table_name FROM duckdb_tables()"
+            names = connection.execute(tables).fetchall()
             rows = [connection.execute(f'FROM "{schema}"."{name}"').fetchall() for schema, name in names]
         return json.dumps(rows, default=str).encode()
     if path.suffix == ".eml":
-        mail = message_from_bytes(path.read_bytes(), policy=default)
+        mail = message_from_bytes(content, policy=default)
         parts = [str(part.get_content()) for part in mail.walk() if part.get_content_maintype() == "text"]
         return "\n".join([*map(str, mail.values()), *parts]).encode()
     return b""

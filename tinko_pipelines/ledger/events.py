@@ -5,7 +5,7 @@ them out: `retry.inbox` marks cases, and `inbox` brings them into the lake, each
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any, TypeVar
@@ -27,9 +27,6 @@ LAND_WAITS = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 120, 300, 
 """After each try to read what an event tells of that failed; after one more it is left to the look at changes."""
 _AT_ONCE = 500
 
-Allowed = Callable[[str, str], str | None]
-"""What may be kept of an account's event, given as JSON: without those who were erased, and None where that is nothing."""
-
 Accounts = Mapping[str | None, str]
 """Our names of accounts by Stripe's ids of them; under None of the one whose events name no account."""
 
@@ -46,6 +43,10 @@ class Told:
     created_at: datetime
     object_id: str | None
     payload: str | None
+
+
+Allowed = Callable[[Told], Told]
+"""What may be kept of an event: without those who were erased; without a payload where that leaves nothing."""
 
 
 def read_event(body: bytes, accounts: Accounts, *, livemode: bool) -> Told:
@@ -106,7 +107,7 @@ def _account(event: Mapping[str, Any], accounts: Accounts) -> str:
 def put(ledger: Ledger, events: Sequence[Told], now: datetime, allowed: Allowed) -> int:
     """Write down the events that are not known yet; how many those were. They are safe when this returns."""
     taken = 0
-    events = [replace(one, payload=one.payload and allowed(one.account_id, one.payload)) for one in events]
+    events = [allowed(one) for one in events]
     with ledger.write() as connection:
         for some in _batches(events):
             rows = [{**asdict(event), "received_at": now} for event in some]

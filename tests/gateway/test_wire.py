@@ -3,11 +3,13 @@
 import gzip
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from tinko_pipelines.errors import GatewayError
 from tinko_pipelines.gateway.wire import Wire, WireError
 
 BODY = b'{"data": []}'
@@ -110,6 +112,51 @@ def test_half_an_answer_is_none(answer: bytes, why: str) -> None:
         wire.get("/")
 
 
+def test_what_comes_in_drops_is_not_waited_for_without_end() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            for _ in range(100):
+                try:
+                    connection.sendall(b"x")
+                except OSError:
+                    return
+                time.sleep(0.05)
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    began = time.monotonic()
+    wire = Wire(f"http://127.0.0.1:{listening.getsockname()[1]}", {}, 0.2)
+    with pytest.raises(WireError, match=r"^TimeoutError$"):
+        wire.get("/")
+    assert time.monotonic() - began < 4
+    thread.join()
+    listening.close()
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [("socks5://proxy.invalid", "of the kind socks5"), ("https://proxy.invalid", "of the kind https")],
+)
+def test_a_kind_of_proxy_we_do_not_speak_is_named(
+    proxy: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(GatewayError, match=said):
+        Wire("https://api.invalid", {}, 5)
+
+
+def test_a_proxy_without_scheme_or_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("https_proxy", "proxy.invalid")
+    with pytest.raises(WireError, match=r"gaierror through the proxy proxy\.invalid"):
+        Wire("https://api.invalid", {}, 5).get("/")
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -141,7 +188,7 @@ def test_a_proxy_is_told_the_whole_address(through: Callable[[Server], None]) ->
 def test_a_proxy_sees_no_header_of_an_encrypted_request(through: Callable[[Server], None]) -> None:
     with serving([b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"], each=1) as proxy:
         through(proxy)
-        with pytest.raises(WireError, match="OSError"):
+        with pytest.raises(WireError, match="OSError through the proxy 127"):
             Wire("https://api.invalid", {"Authorization": "Bearer k"}, 5).get("/v1/charges")
     request = proxy.heard[0][0]
     assert request.startswith(b"CONNECT api.invalid:443 HTTP/1.")

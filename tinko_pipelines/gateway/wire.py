@@ -5,23 +5,38 @@ The standard library's client is used as it is: a layer above it costs a tenth o
 
 import base64
 import ssl
+import time
 import zlib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
+from http.client import (
+    HTTPConnection,
+    HTTPException,
+    HTTPResponse,
+    HTTPSConnection,
+    IncompleteRead,
+    RemoteDisconnected,
+)
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import certifi
 
+from tinko_pipelines.errors import GatewayError
+
 _GONE = (RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 """What a connection says that the server has closed while nobody used it."""
 _GZIP = 31
+TOTAL_TIMEOUTS = 4
+"""An answer that comes in drops is waited for so many times as long as a single drop."""
+BODY_BYTES_MAX = 64_000_000
+_PIECE_BYTES = 1_000_000
+_PORTS = {"http": 80, "https": 443}
 
 
 class WireError(Exception):
-    """No answer, or only part of one; the text names the kind of fault alone."""
+    """No answer, or only part of one; the text names the kind of fault, and the proxy where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +79,8 @@ class Wire:
             except (OSError, HTTPException, zlib.error) as error:
                 connection.close()
                 if kept is None or not isinstance(error, _GONE):
-                    raise WireError(type(error).__name__) from error
+                    through = f" through the proxy {self._proxy.hostname}" if self._proxy else ""
+                    raise WireError(f"{type(error).__name__}{through}") from error
 
     def _take_idle(self) -> HTTPConnection | None:
         try:
@@ -75,20 +91,36 @@ class Wire:
     def _ask(self, connection: HTTPConnection, path: str) -> Reply:
         connection.request("GET", self._prefix + path, headers=dict(self._headers))
         answer = connection.getresponse()
-        body = answer.read()
+        body = self._body(answer)
         headers = {name.lower(): value for name, value in answer.getheaders()}
+        if headers.get("content-encoding") == "gzip":
+            body = zlib.decompress(body, wbits=_GZIP)
+        # Only now, since whoever takes it next must find it in good order.
         if answer.will_close:
             connection.close()
         else:
             self._idle.append(connection)
-        if headers.get("content-encoding") == "gzip":
-            body = zlib.decompress(body, wbits=_GZIP)
         return Reply(answer.status, body, headers)
+
+    def _body(self, answer: HTTPResponse) -> bytes:
+        ends = time.monotonic() + TOTAL_TIMEOUTS * self._timeout_seconds
+        pieces, size = list[bytes](), 0
+        while piece := answer.read1(_PIECE_BYTES):
+            pieces.append(piece)
+            size += len(piece)
+            if size > BODY_BYTES_MAX:
+                raise HTTPException("too long")
+            if time.monotonic() > ends:
+                raise TimeoutError
+        if answer.length:
+            raise IncompleteRead(b"", answer.length)
+        answer.read()  # Nothing is left; only this lets the connection be used again.
+        return b"".join(pieces)
 
     def _connection(self) -> HTTPConnection:
         there, timeout = self._server, self._timeout_seconds
         at = self._proxy or there
-        host, port = at.hostname or "", at.port
+        host, port = at.hostname or "", at.port or _PORTS[at.scheme]
         if self._secure is None:
             return HTTPConnection(host, port, timeout=timeout)
         connection = HTTPSConnection(host, port, timeout=timeout, context=self._secure)
@@ -98,11 +130,19 @@ class Wire:
 
 
 def _proxy_of(server: SplitResult) -> SplitResult | None:
-    """What the environment says stands between us and that server."""
+    """What the environment says stands between us and that server. Raises GatewayError for a kind we do not speak."""
     if proxy_bypass(server.hostname or ""):
         return None
-    found = getproxies().get(server.scheme)
-    return urlsplit(found) if found else None
+    named = getproxies().get(server.scheme)
+    if not named:
+        return None
+    found = urlsplit(named if "://" in named else f"http://{named}")
+    if found.scheme != "http":
+        raise GatewayError(
+            f"the proxy for {server.scheme} is of the kind {found.scheme}://, and only http:// is spoken:"
+            f" change {server.scheme}_proxy, or name {server.hostname} in no_proxy"
+        )
+    return found
 
 
 def _proxy_login(proxy: SplitResult) -> dict[str, str]:

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
     AssetExecutionContext,
     AssetObservation,
     AssetSpec,
@@ -127,11 +130,20 @@ def stripe_objects(context: AssetExecutionContext, tinko: TinkoResource) -> Iter
     owners=OWNERS,
     pool="lake",
     description="What was created or changed at Stripe since the last look, brought into the tables of the lake.",
+    check_specs=[
+        AssetCheckSpec(
+            "every_account_was_read",
+            asset="stripe_changes",
+            description="No account's key was refused, and Stripe answered; the other accounts have gone on.",
+        )
+    ],
 )
 def stripe_changes(context: AssetExecutionContext, tinko: TinkoResource) -> MaterializeResult:  # type: ignore[type-arg]
     """Follow the events, and list what is new."""
     app = tinko.app()
-    results: Mapping[str, IngestResult] = app.ingest_changes(progress=_say(context))
+    results, trouble = app.changes_of_each(progress=_say(context))
+    if trouble is not None:
+        context.log.error(str(trouble), exc_info=trouble)
     written = {f"written_{name}": result.written for name, result in results.items() if result.written}
     notices = [notice for result in results.values() for notice in result.notices]
     for notice in notices:
@@ -143,7 +155,15 @@ def stripe_changes(context: AssetExecutionContext, tinko: TinkoResource) -> Mate
             **written,
             **({"notices": MetadataValue.md("\n".join(f"- {one}" for one in notices))} if notices else {}),
             **_standing(app.lake_standing()),
-        }
+        },
+        check_results=[
+            AssetCheckResult(
+                check_name="every_account_was_read",
+                passed=trouble is None,
+                severity=AssetCheckSeverity.ERROR,
+                metadata={"trouble": str(trouble or "none")},
+            )
+        ],
     )
 
 

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dagster import DagsterInstance
 from sqlalchemy import select
 
 from tests.front import Front, front
 from tinko_pipelines.accounts import accounts_of
 from tinko_pipelines.app import App
-from tinko_pipelines.errors import GatewayError, InputError, SettingsError
-from tinko_pipelines.ledger.schema import attempt, message
+from tinko_pipelines.definitions import build_definitions
+from tinko_pipelines.errors import GatewayError, InputError, SettingsError, StoreError
+from tinko_pipelines.ledger.schema import attempt, message, recovery_case
 from tinko_pipelines.sandbox.client import SandboxClient
 from tinko_pipelines.sandbox.process import SandboxProcess
 from tinko_pipelines.settings import SANDBOX_KEY, load_settings
@@ -58,8 +60,12 @@ class World:
         return found
 
     def rows(self, table: Any) -> list[dict[str, Any]]:
-        with self.app.ledger.read() as connection:
-            return [dict(row) for row in connection.execute(select(table)).mappings()]
+        return world_rows(self.app, table)
+
+
+def world_rows(app: App, table: Any) -> list[dict[str, Any]]:
+    with app.ledger.read() as connection:
+        return [dict(row) for row in connection.execute(select(table)).mappings()]
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +147,54 @@ def test_a_lost_right_is_told_and_keeps_nobody_else_waiting(world: World) -> Non
     assert world.read_until()["eu"] > before["eu"]
 
 
+def test_what_could_be_read_is_planned_though_one_key_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = world.app.settings
+    monkeypatch.setenv("TINKO_STATE", str(settings.state))
+    monkeypatch.setenv("TINKO_STRIPE_API_BASE", settings.stripe_api_base)
+    monkeypatch.setenv("TINKO_MORE_ACCOUNTS", MORE)
+    monkeypatch.setenv("TINKO_CLOCK", "sandbox")
+    made = world.stripe["default"].fixture("failed_invoice", codes=[[0, "insufficient_funds"]])
+    world.advance(timedelta(minutes=5))
+    world.door.refused = {CONNECTED}
+    try:
+        with DagsterInstance.ephemeral() as instance:
+            job = build_definitions(load_settings()).resolve_job_def("recovery_job")
+            done = job.execute_in_process(instance=instance)
+    finally:
+        world.door.refused = set()
+    assert done.success
+    (read,) = [
+        one for one in done.get_asset_check_evaluations() if one.check_name == "every_account_was_read"
+    ]
+    assert not read.passed
+    assert "account eu" in str(read.metadata["trouble"].value)
+    assert made["invoice"] in {row["debt_id"] for row in world.rows(recovery_case)}
+
+
+def test_a_lost_ledger_holds_every_account(world: World) -> None:
+    settings = world.app.settings
+    world.app.ledger.close()
+    elsewhere = settings.state / "lost.db"
+    for ending in ("", "-wal", "-shm"):
+        path = settings.state / f"ledger.db{ending}"
+        if path.exists():
+            path.replace(f"{elsewhere}{ending}")
+    fresh = App(settings)
+    fresh.plan()
+    assert fresh.restored()
+    with pytest.raises(StoreError, match=r"account default: .*; account eu: .*; account us: "):
+        fresh.send_mail(owner="test")
+    assert {row["state"] for row in world_rows(fresh, message)} <= {"scheduled", "dropped"}
+    fresh.ledger.close()
+    for ending in ("", "-wal", "-shm"):
+        (settings.state / f"ledger.db{ending}").unlink(missing_ok=True)
+        if (old := Path(f"{elsewhere}{ending}")).exists():
+            old.replace(settings.state / f"ledger.db{ending}")
+    settings.ledger_mark.unlink()
+
+
 def test_an_event_by_webhook_is_its_accounts_own(world: World) -> None:
     world.advance(timedelta(hours=3))
     told = []
@@ -175,6 +229,7 @@ def test_an_account_that_is_not_configured(world: World) -> None:
         ("eu=acct_1, =acct_2", "part 2 is no name with"),
         ("eu=acct_1,eu=acct_2", "two accounts called 'eu'"),
         ("default=acct_1", "two accounts called 'default'"),
+        ("eu=acct_1,us=acct_1", "'us' and 'eu' are the same account"),
         ("a/b=acct_1", "cannot be called 'a/b'"),
         ("eu-live=acct_1", "no -live at the end"),
     ],
@@ -192,6 +247,12 @@ def test_a_key_that_stands_alone_is_not_shown() -> None:
     settings = load_settings(stripe_secret_key="sk_test_1", more_accounts=f"us={secret}")
     assert secret not in repr(settings)
     assert secret not in repr(accounts_of(settings))
+
+
+def test_the_main_key_is_no_second_account() -> None:
+    settings = load_settings(stripe_secret_key="sk_test_1", more_accounts="us=sk_test_1")
+    with pytest.raises(SettingsError, match="us has the key of default"):
+        accounts_of(settings)
 
 
 def test_both_modes_are_not_mixed() -> None:

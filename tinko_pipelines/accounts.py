@@ -46,6 +46,11 @@ def parse_more(given: str, main: str) -> dict[str, str]:
             )
         if name in found or name == main:
             raise ValueError(f"there are two accounts called {name!r}; give each a name of its own")
+        twin = next((other for other, known in found.items() if known == access), None)
+        if twin is not None:
+            raise ValueError(
+                f"{name!r} and {twin!r} are the same account; each debt would be collected twice"
+            )
         found[name] = access
     for name in (main, *found):
         if not NAME.fullmatch(name) or name.endswith("-live"):
@@ -62,6 +67,11 @@ def accounts_of(settings: Settings) -> tuple[Account, ...]:
         if access.startswith(CONNECTED):
             found.append(Account(name, settings.key, settings.reconciling_key, access))
             continue
+        if access == settings.key:
+            raise SettingsError(
+                f"TINKO_MORE_ACCOUNTS: {name} has the key of {settings.stripe_account}, so it is the same account;"
+                " each debt would be collected twice"
+            )
         if is_live(access) != settings.livemode:
             raise SettingsError(
                 f"TINKO_MORE_ACCOUNTS: the key of {name} is of another mode than STRIPE_SECRET_KEY; keep each mode in"

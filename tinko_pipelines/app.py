@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinko_pipelines.errors import InputError
 from tinko_pipelines.every_account import summed
 from tinko_pipelines.guard import guard
-from tinko_pipelines.reading import Reading
+from tinko_pipelines.planning import Planning
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from tinko_pipelines.checks import InvariantResult
     from tinko_pipelines.ledger.control import Pause
     from tinko_pipelines.outreach.send import SendResult
@@ -29,21 +26,11 @@ if TYPE_CHECKING:
     from tinko_pipelines.reports.query import QueryResult
     from tinko_pipelines.retry.drain import DrainResult
     from tinko_pipelines.retry.due import DueSummary
-    from tinko_pipelines.retry.enrol import EnrolResult
 
 
 @dataclass(frozen=True)
-class App(Reading):
+class App(Planning):
     """Every use case over the same parts, for all accounts."""
-
-    def failed_payments(self) -> pa.Table:
-        """Find the debts whose first charge failed and keep them as a derived table."""
-        from tinko_pipelines.lake.debts import failed_payments
-
-        self.lake.refuse_if_empty()
-        table = failed_payments(self.lake, self.clock.now())
-        self.lake.write_derived("failed_payments", table)
-        return table
 
     def train(self) -> dict[str, Any]:
         """Train the text model on the shipped phrases, store it with its card, return the card."""
@@ -51,46 +38,11 @@ class App(Reading):
 
         return save_text_model(train_text_model(), self.settings.model_dir)
 
-    def verdicts(self) -> pa.Table:
-        """Classify the failed payments and keep them with their verdicts as a derived table."""
-        from tinko_pipelines.declines.table import classify_payments
-
-        failed = self.lake.read_derived("failed_payments", "tinko plan")
-        table = classify_payments(failed, self.clock.now().date(), self.text_model())
-        self.lake.write_derived("verdicts", table)
-        return table
-
     def classify_lines(self, lines: Iterable[str]) -> Iterable[str]:
         """JSON lines of declines in, JSON lines of verdicts out."""
         from tinko_pipelines.declines.jsonl import classify_lines
 
         return classify_lines(lines, self.clock.now().date(), self.text_model())
-
-    def enrol(self) -> EnrolResult:
-        """Open, replan and close cases by the verdicts, after noting every card attempt Stripe has seen."""
-        from tinko_pipelines.lake.traces import attempts_named
-        from tinko_pipelines.ledger import restored
-        from tinko_pipelines.ledger.mirror import mirror_charges
-        from tinko_pipelines.retry.enrol import enrol
-        from tinko_pipelines.retry.naming import name_charges
-        from tinko_pipelines.retry.policy import Policy
-
-        verdicts = self.lake.read_derived("verdicts", "tinko plan")
-        charges = self.lake.table("charges")
-        mirror_charges(self.ledger, charges)
-        name_charges(self.ledger, charges, self.lake.table("invoice_payments"))
-        now, account = self.clock.now(), self.settings.stripe_account
-        # Before it fills with cases that were opened, and written about, before.
-        restored.hold_another(self.ledger, self.settings.ledger_mark, account, now)
-        for name in self.settings.account_names:
-            restored.hold_successor(self.ledger, partial(attempts_named, self.lake, name), name, now)
-        return enrol(self.ledger, verdicts, now=now, policy=Policy.from_settings(self.settings))
-
-    def plan(self) -> EnrolResult:
-        """From the lake to planned cases: find failed payments, classify them, enrol them."""
-        self.failed_payments()
-        self.verdicts()
-        return self.enrol()
 
     def due(self) -> DueSummary:
         """What is due now; cheap enough for a sensor's tick."""
@@ -139,7 +91,7 @@ class App(Reading):
 
         mark, now = self.settings.ledger_mark, self.clock.now()
         names = self.settings.account_names
-        return sum(restored.take_over(self.ledger, mark, name, reason, now, lost=lost) for name in names)
+        return restored.take_over(self.ledger, mark, names, reason, now, lost=lost)
 
     def pauses(self) -> list[Pause]:
         """Every scope in which charging or mailing is stopped now."""
@@ -219,12 +171,16 @@ class App(Reading):
         eraser = Eraser(self.settings, self.ledger, self.lake, self.erased, self.clock.now())
         if not apply:
             return eraser.told(person)
-        mark = self.settings.ledger_mark
+        mark, names = self.settings.ledger_mark, self.settings.account_names
         same = mark.exists() and restored.strange(self.ledger, mark) is None
-        done = eraser.erase(person, self._make_anew)
-        if same:
-            restored.remember(self.ledger, mark, person.account_id)
-        return done
+
+        def emptied() -> None:
+            # What the mark tells of the ledger may have lost its person.
+            if same:
+                restored.remember(self.ledger, mark, names)
+
+        with self.nobody_erased():
+            return eraser.erase(person, emptied, self._make_anew)
 
     def _known(self, account: str | None) -> str:
         """The name of an account that the settings or the ledger know; one may be erased of that is served no more."""
@@ -238,9 +194,9 @@ class App(Reading):
     def _make_anew(self) -> None:
         """Everything that is made of lake and ledger, as far as it was made before."""
         if self.lake.has_derived("failed_payments"):
-            self.failed_payments()
+            self.find_failed()
         if self.lake.has_derived("verdicts"):
-            self.verdicts()
+            self.classify_failed()
         if self.settings.export_dir.exists():
             self.export_ledger()
         if self.settings.warehouse_path.exists() or self.settings.snapshot_path.exists():

@@ -14,7 +14,7 @@ from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.lake.place import place_of
 from tinko_pipelines.ledger.anomalies import still_open
 from tinko_pipelines.ledger.control import GLOBAL, Pause, pauses
-from tinko_pipelines.ledger.schema import reconciliation, recovery_case
+from tinko_pipelines.ledger.schema import reconciliation, recovery_case, webhook_event
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.settings import Settings
 
@@ -169,7 +169,8 @@ def _standing(settings: Settings, now: Callable[[], datetime]) -> list[Finding]:
         with ledger.read() as connection:
             compared = connection.execute(select(reconciliation)).mappings().all()
             living = select(recovery_case.c.account_id).where(recovery_case.c.closed_at.is_(None)).distinct()
-            known = set(connection.execute(living).scalars())
+            told = select(webhook_event.c.account_id).where(webhook_event.c.landed_at.is_(None)).distinct()
+            known = {*connection.execute(living).scalars(), *connection.execute(told).scalars()}
         found = [
             Finding(
                 f"paused: {each.scope}", None, f"by {each.by}: {each.reason} ({each.stopped})", _way_on(each)
@@ -191,7 +192,7 @@ def _standing(settings: Settings, now: Callable[[], datetime]) -> list[Finding]:
         Finding(
             f"account {name}",
             False,
-            "the ledger has cases of it, and it is not configured: nobody collects them",
+            "the ledger has cases or events of it, and it is not configured: nobody sees to them",
             "add it to TINKO_MORE_ACCOUNTS, or name it with TINKO_STRIPE_ACCOUNT",
         )
         for name in sorted(known - set(settings.account_names))

@@ -54,6 +54,13 @@ class EveryAccount(Parts):
 
     def each(self, work: Callable[[OneAccount], T]) -> list[T]:
         """Do it for every account. What fails for one keeps no other from its turn, and is raised in the end."""
+        done, trouble = self.tried(work)
+        if trouble is not None:
+            raise trouble
+        return done
+
+    def tried(self, work: Callable[[OneAccount], T]) -> tuple[list[T], Exception | None]:
+        """The same, and what failed as one error, for who goes on with what was done."""
         done: list[T] = []
         failed: list[tuple[str, Exception]] = []
         for one in self.accounts:
@@ -61,9 +68,7 @@ class EveryAccount(Parts):
                 done.append(work(one))
             except Exception as error:
                 failed.append((one.name, error))
-        if failed:
-            raise self._told(failed)
-        return done
+        return done, self._told(failed) if failed else None
 
     def _told(self, failed: Sequence[tuple[str, Exception]]) -> Exception:
         """One error for all; a bug of ours before what a person can act on, as it is."""
@@ -75,17 +80,23 @@ class EveryAccount(Parts):
         return told
 
     def in_turn(self, work: Callable[[OneAccount, float], Counts], max_seconds: float | None) -> Counts:
-        """Do it for every account, each in its share of the time that is left."""
-        until = time.monotonic() + (max_seconds or self.settings.drain_seconds)
+        """Do it for every account, each in its share of the time; what they did together."""
+        return summed(self.each(self.sharing(work, max_seconds or self.settings.drain_seconds)))
+
+    def sharing(
+        self, work: Callable[[OneAccount, float], T], max_seconds: float
+    ) -> Callable[[OneAccount], T]:
+        """The work with a time for each account: an equal part of what those before it have left."""
+        until = time.monotonic() + max_seconds
         waiting = len(self.accounts)
 
-        def take_turn(one: OneAccount) -> Counts:
+        def take_turn(one: OneAccount) -> T:
             nonlocal waiting
             share_seconds = max(LEAST_SECONDS, (until - time.monotonic()) / waiting)
             waiting -= 1
             return work(one, share_seconds)
 
-        return summed(self.each(take_turn))
+        return take_turn
 
 
 def summed(found: Sequence[Counts]) -> Counts:

@@ -105,7 +105,7 @@ def _land(
     done: Emptied,
 ) -> None:
     try:
-        lake.refuse_if_empty()
+        lake.refuse_if_empty(reader.account_id)
     except StoreError as error:
         events.put_off(ledger, some, reader.now() + EMPTY_WAIT, str(error))
         done.put_off += len(some)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from tinko_pipelines.retry.drain import DrainResult
 
 
+LANDING_TRIES = 2
+
+
 @dataclass(frozen=True)
 class OneAccount:
     """One account and what is done with it; the ledger, the lake and the clock are everybody's."""
@@ -62,7 +65,7 @@ class OneAccount:
         )
 
     @contextmanager
-    def reader(self, key: str | None = None) -> Iterator[BulkReader]:
+    def reader(self, key: str | None = None, most_tries: int | None = None) -> Iterator[BulkReader]:
         """The reading side of Stripe: whole pages, with the usual key or another."""
         from tinko_pipelines.gateway.bulk import BulkReader
 
@@ -74,6 +77,7 @@ class OneAccount:
             connected_account=self.account.connected_id,
             rate=self.budget(reading=True),
             now=self.parts.present(),
+            most_tries=most_tries,
         )
         try:
             yield reader
@@ -107,21 +111,31 @@ class OneAccount:
         from tinko_pipelines.lake.changes import ingest_changes
         from tinko_pipelines.lake.portion import together
 
-        landed = self.land_waiting().results
+        landed, trouble = self._landed_or_why()
         since_days = self.parts.settings.ingest_since_days
         with self.reader() as reader:
             now = self.parts.clock.now()
             found = ingest_changes(reader, self.parts.lake, now=now, since_days=since_days, progress=progress)
+        if trouble is not None:
+            raise trouble
         return together(landed, found)
 
-    def land_waiting(self) -> Emptied:
-        """Bring into the lake what the events in the inbox tell of, for as long as a drain would take."""
+    def _landed_or_why(self) -> tuple[Results, Exception | None]:
+        """What waits in the inbox must not keep the look at changes, which is the net below it, from being taken."""
+        try:
+            return self.land_waiting(self.parts.settings.drain_seconds).results, None
+        except Exception as error:
+            return {}, error
+
+    def land_waiting(self, max_seconds: float) -> Emptied:
+        """Bring into the lake what the events in the inbox tell of, for so long."""
         from tinko_pipelines.inbox import land_waiting
 
-        livemode, seconds = self.parts.settings.livemode, self.parts.settings.drain_seconds
-        with self.reader() as reader:
+        livemode = self.parts.settings.livemode
+        # What has no answer at once is tried again later anyhow, and others wait.
+        with self.reader(most_tries=LANDING_TRIES) as reader:
             return land_waiting(
-                self.parts.ledger, self.parts.lake, reader, livemode=livemode, max_seconds=seconds
+                self.parts.ledger, self.parts.lake, reader, livemode=livemode, max_seconds=max_seconds
             )
 
     def read_again(self, days: Iterable[date] | None, progress: Progress) -> Deep:
@@ -188,8 +202,8 @@ class OneAccount:
 
         if not for_real:
             return nullcontext()
-        mark = self.parts.settings.ledger_mark
-        return restored.same_ledger(self.parts.ledger, mark, self.name, self.parts.clock)
+        mark, names = self.parts.settings.ledger_mark, self.parts.settings.account_names
+        return restored.same_ledger(self.parts.ledger, mark, self.name, names, self.parts.clock)
 
     def reconcile(self, *, whole: bool | None = None) -> Reconciled:
         """Hold the ledger against Stripe: since the last time, and the whole window once a day or when asked."""

@@ -40,7 +40,17 @@ class Reading(EveryAccount):
 
     def ingest_changes(self, *, progress: Progress | None = None) -> Results:
         """Bring the lake up to date: what waits in the inbox, and what was created or changed since the last look."""
-        return _together(self.each(lambda one: one.ingest_changes(progress or _quiet)))
+        found, trouble = self.changes_of_each(progress=progress)
+        if trouble is not None:
+            raise trouble
+        return found
+
+    def changes_of_each(self, *, progress: Progress | None = None) -> tuple[Results, Exception | None]:
+        """The same, going on with the accounts that could be read; raises only where there is none."""
+        done, trouble = self.tried(lambda one: one.ingest_changes(progress or _quiet))
+        if trouble is not None and not done:
+            raise trouble
+        return _together(done), trouble
 
     def read_again(self, days: Iterable[date] | None = None, *, progress: Progress | None = None) -> Deep:
         """Hold days of the lake against fresh lists and repair what differs; by default those that are due today."""
@@ -88,7 +98,8 @@ class Reading(EveryAccount):
         from tinko_pipelines.inbox import mark_all
 
         marked = mark_all(self.ledger, self.present())
-        done = reduce(lambda one, other: one.plus(other), self.each(lambda one: one.land_waiting()))
+        land = self.sharing(lambda one, seconds: one.land_waiting(seconds), self.settings.drain_seconds)
+        done = reduce(lambda one, other: one.plus(other), self.each(land))
         done.marked = marked
         return done
 

@@ -63,7 +63,7 @@ def test_where_nothing_can_be_written_is_said(ledger: Ledger, tmp_path: Path) ->
     with pytest.raises(StoreError, match="cannot be exported to"):
         export(ledger, tmp_path / "file" / "export")
     with pytest.raises(StoreError, match="cannot be written"):
-        restored.remember(ledger, tmp_path / "file" / "mark.json", "default")
+        restored.remember(ledger, tmp_path / "file" / "mark.json", ["default"])
     assert accounts(ledger) == set()
 
 

@@ -249,6 +249,6 @@ def test_marts_that_cannot_be_made_anew_leave_the_erasure_undone(shop: Shop, per
     with pytest.raises(
         StoreError, match=r"is not erased yet: marts and report could not be made anew.*no room"
     ):
-        eraser.erase(him, broken)
+        eraser.erase(him, lambda: None, broken)
     app.erase_person(person.customer, apply=True)
     assert where(person.state, app.ledger, person.needles) == {}

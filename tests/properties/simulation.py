@@ -450,7 +450,7 @@ class Simulation:
                     connection.execute(table.delete())
                     if tables[table.name]:
                         connection.execute(table.insert(), tables[table.name])
-        restored.hold(self.ledger, "default", "restored", self.times.business)
+        restored.hold(self.ledger, {"default"}, "restored", self.times.business)
         self.seq += 1
         self.paused_since = self.paused_since or self.seq
         self.made = {name: (seq, -1, -1) for name, (seq, _, _) in self.made.items()}

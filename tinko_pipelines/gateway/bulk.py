@@ -53,10 +53,12 @@ class BulkReader:
         timeout_seconds: float = 25,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        most_tries: int | None = None,
     ) -> None:
         self.account_id = account_id
         self.livemode = key.startswith(("sk_live_", "rk_live_"))
         self.most_at_once = MOST_AT_ONCE
+        self._most_tries = most_tries or MOST_TRIES
         self._base, self._rate, self._sleep, self.now = api_base.rstrip("/"), rate, sleep, now
         headers = {
             "Authorization": f"Bearer {key}",
@@ -134,7 +136,7 @@ class BulkReader:
     ) -> Page:
         """The page at a path. What is no page is asked for again, as a server's error is."""
         why = ""
-        for attempt in range(MOST_TRIES):
+        for attempt in range(self._most_tries):
             if self._rate is not None:
                 self._rate.acquire(resource=resource_of(path))
             asked_at, began = self.now(), time.monotonic()

@@ -205,11 +205,12 @@ class Lake:
         self.place.refresh("derived")
         return self._path(f"derived/{name}.parquet").exists()
 
-    def refuse_if_empty(self) -> None:
-        """Raise StoreError while nothing was ever ingested, so that nothing is taken for no failure."""
+    def refuse_if_empty(self, account_id: str | None = None) -> None:
+        """Raise StoreError while nothing was ever ingested (of an account), so that nothing is taken for no failure."""
         self.place.refresh("tables", "notes")
-        days = next(self._path("tables").rglob("????-??-??.parquet"), None)
-        if days is None and not self.here.names("notes") and not self.place.names("notes"):
+        days = next(self._path("tables").glob(f"*/{account_id or '*'}/????-??-??.parquet"), None)
+        notes = [*self.here.names("notes"), *self.place.names("notes")]
+        if days is None and not any(f"-{account_id or ''}" in name for name in notes):
             raise StoreError(
                 f"nothing was ingested into {self.place.where} yet, so nothing can be said of payments:"
                 " run `tinko ingest --changes` first"

@@ -68,18 +68,22 @@ def read_event(body: bytes, accounts: Accounts, *, livemode: bool) -> Told:
         _account(event, accounts),
         _of_mode(event, livemode),
         _name(event, "type"),
-        version if isinstance(version, str) else None,
+        version if isinstance(version, str) and _is_name(version) else None,
         _moment(event.get("created")),
-        identity if isinstance(identity, str) and 0 < len(identity) <= NAME_LENGTH_MAX else None,
+        identity if isinstance(identity, str) and _is_name(identity) else None,
         body.decode(),
     )
 
 
 def _name(event: Mapping[str, Any], field: str) -> str:
     found = event.get(field)
-    if not isinstance(found, str) or not 0 < len(found) <= NAME_LENGTH_MAX or not found.isprintable():
+    if not isinstance(found, str) or not _is_name(found):
         raise InputError(f"{field} is {str(found)[:50]!r}, no name")
     return found
+
+
+def _is_name(found: str) -> bool:
+    return 0 < len(found) <= NAME_LENGTH_MAX and found.isprintable()
 
 
 def _moment(found: Any) -> datetime:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Set
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -26,13 +26,15 @@ ACTOR = "restore"
 _IDENTITY = "ledger_id"
 
 
-def hold(ledger: Ledger, account_id: str, reason: str, at: datetime, *, lost: bool = False) -> int:
-    """Pause all charging and mailing until every account of the ledger is reconciled and a person resumes it.
+def hold(
+    ledger: Ledger, account_ids: Collection[str], reason: str, at: datetime, *, lost: bool = False
+) -> int:
+    """Pause all charging and mailing until these and every account of the ledger are reconciled and a person resumes it.
 
     A mail that fell due meanwhile may have been sent by the ledger that is gone, so it is dropped; with `lost` also
     each mail ahead, since this ledger's plans begin anew what the other one had begun. The number of mails dropped.
     """
-    names = accounts(ledger) | {account_id}
+    names = accounts(ledger) | set(account_ids)
     pause(ledger, GLOBAL, reason, ACTOR, at)
     maybe_sent = message.c.state == "scheduled"
     if not lost:
@@ -50,22 +52,34 @@ def hold(ledger: Ledger, account_id: str, reason: str, at: datetime, *, lost: bo
 
 
 def take_over(
-    ledger: Ledger, mark: Path, account_id: str, reason: str, at: datetime, *, lost: bool = False
+    ledger: Ledger, mark: Path, account_ids: Collection[str], reason: str, at: datetime, *, lost: bool = False
 ) -> int:
     """Hold everything, and know this ledger from now on; the number of mails dropped."""
-    dropped = hold(ledger, account_id, reason, at, lost=lost)
-    remember(ledger, mark, account_id)
+    dropped = hold(ledger, account_ids, reason, at, lost=lost)
+    remember(ledger, mark, account_ids)
     return dropped
 
 
-def hold_another(ledger: Ledger, mark: Path, account_id: str, at: datetime) -> None:
-    """Hold everything if this is not the ledger that was last seen here, or an older state of it."""
+def hold_another(ledger: Ledger, mark: Path, account_ids: Collection[str], at: datetime) -> None:
+    """Hold everything if this is not the ledger that was last seen here, or an older state of it.
+
+    All accounts at once, since a mark that names this ledger makes it look strange to nobody any more.
+    """
     if (why := strange(ledger, mark)) is not None:
-        take_over(ledger, mark, account_id, why, at)
+        take_over(ledger, mark, account_ids, why, at)
 
 
-def hold_successor(ledger: Ledger, named: Callable[[], Set[str]], account_id: str, at: datetime) -> bool:
-    """Hold everything if Stripe has `named` attempts of ours and this ledger none: it follows a lost one."""
+def hold_successor(
+    ledger: Ledger,
+    named: Callable[[], Set[str]],
+    account_id: str,
+    at: datetime,
+    account_ids: Collection[str] = (),
+) -> bool:
+    """Hold everything if Stripe has `named` attempts of ours and this ledger none: it follows a lost one.
+
+    With it all of `account_ids` are held: what was only mailed has left no trace at Stripe.
+    """
     made = select(attempt.c.id).where(attempt.c.account_id == account_id).limit(1)
     with ledger.read() as connection:
         known = meta.get(connection, _forgiven_key(account_id)) or connection.execute(made).first()
@@ -73,14 +87,16 @@ def hold_successor(ledger: Ledger, named: Callable[[], Set[str]], account_id: st
         return False
     example = min(names)
     reason = f"Stripe knows attempts of ours ({example} …), this ledger has none: another one was lost"
-    hold(ledger, account_id, reason, at, lost=True)
+    hold(ledger, {account_id, *account_ids}, reason, at, lost=True)
     return True
 
 
 @contextmanager
-def same_ledger(ledger: Ledger, mark: Path, account_id: str, clock: Clock) -> Iterator[None]:
-    """Charge and mail nothing from a ledger that is another, or older, than the one last seen here."""
-    hold_another(ledger, mark, account_id, clock.now())
+def same_ledger(
+    ledger: Ledger, mark: Path, account_id: str, account_ids: Collection[str], clock: Clock
+) -> Iterator[None]:
+    """Charge and mail nothing of an account, one of `account_ids`, from a ledger that is not the one last seen here."""
+    hold_another(ledger, mark, account_ids, clock.now())
     if pending(ledger, account_id):
         raise StoreError(
             "the ledger was restored or replaced, so nothing is charged or mailed:"
@@ -89,7 +105,7 @@ def same_ledger(ledger: Ledger, mark: Path, account_id: str, clock: Clock) -> It
     try:
         yield
     finally:
-        remember(ledger, mark, account_id)
+        remember(ledger, mark, account_ids)
 
 
 def resume(
@@ -164,14 +180,14 @@ def strange(ledger: Ledger, mark: Path) -> str | None:
     return None
 
 
-def remember(ledger: Ledger, mark: Path, account_id: str) -> None:
-    """Note which ledger this is and how far it has come."""
-    present = _latest(ledger, account_id)
+def remember(ledger: Ledger, mark: Path, account_ids: Collection[str]) -> None:
+    """Note which ledger this is and how far it has come in all of these accounts."""
+    present = _latest(ledger, account_ids)
     if present["ledger"] is None:
         with ledger.write() as connection:
             named = insert_ignoring(ledger.dialect, ledger_meta)
             connection.execute(named.values(key=_IDENTITY, value=str(uuid.uuid4())))
-        present = _latest(ledger, account_id)
+        present = _latest(ledger, account_ids)
     partial = mark.with_suffix(f".{os.getpid()}.partial")
     try:
         mark.parent.mkdir(parents=True, exist_ok=True)
@@ -183,14 +199,23 @@ def remember(ledger: Ledger, mark: Path, account_id: str) -> None:
         ) from error
 
 
-def _latest(ledger: Ledger, account_id: str) -> dict[str, Any]:
-    newest = select(attempt.c.id).where(attempt.c.account_id == account_id, attempt.c.called_at.is_not(None))
-    newest = newest.order_by(attempt.c.called_at.desc(), attempt.c.id).limit(1)
+def _latest(ledger: Ledger, account_ids: Collection[str]) -> dict[str, Any]:
+    made = select(attempt.c.called_at, attempt.c.id).where(attempt.c.called_at.is_not(None))
     with ledger.read() as connection:
         last_event = connection.execute(
             select(case_event.c.id).order_by(case_event.c.id.desc()).limit(1)
         ).scalar()
-        return _present(connection, last_event, connection.execute(newest).scalar())
+        newest = [
+            row
+            for name in account_ids
+            for row in connection.execute(
+                made.where(attempt.c.account_id == name)
+                .order_by(attempt.c.called_at.desc(), attempt.c.id)
+                .limit(1)
+            )
+        ]
+        called = max(newest, default=None, key=lambda row: (row.called_at, row.id))
+        return _present(connection, last_event, None if called is None else str(called.id))
 
 
 def _present(connection: Connection, event_id: int | None, attempt_id: str | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tinko_pipelines.ledger import erasure
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.privacy.books import Books
 from tinko_pipelines.privacy.export import mails_of, refuse_unknown
+from tinko_pipelines.privacy.made import made_of_him
 from tinko_pipelines.privacy.person import Person
 from tinko_pipelines.privacy.shelves import Shelves
 from tinko_pipelines.settings import Settings
@@ -58,8 +59,11 @@ class Eraser:
             refuse_unknown(self.ledger, person)
         return self._look(person, Erased({*known, *map(hashed, person.ids)}), done=False)
 
-    def erase(self, person: Person, make_anew: Callable[[], None]) -> Erasing:
-        """Do it; `make_anew` makes what is made of lake and ledger. Raises StoreError where something is left."""
+    def erase(self, person: Person, emptied: Callable[[], None], make_anew: Callable[[], None]) -> Erasing:
+        """Do it; `emptied` is called when the ledger is, `make_anew` makes what is made of lake and ledger.
+
+        Raises StoreError where something is left.
+        """
         planned = self.told(person)
         if planned.against:
             raise InputError(f"{person.customer_id} cannot be erased now: {'; '.join(planned.against)}")
@@ -69,6 +73,7 @@ class Eraser:
         erased = self.erased(person.account_id)
         books, shelves = self._places(person, erased)
         books.empty(self.now)
+        emptied()
         self._drop_mails(books)
         shelves.wait_for_readers()
         shelves.empty()
@@ -96,7 +101,7 @@ class Eraser:
 
     def _look(self, person: Person, erased: Erased, *, done: bool) -> Erasing:
         books, shelves = self._places(person, erased)
-        in_lake = shelves.left()
+        in_lake = shelves.left() | made_of_him(self.settings, self.lake, erased)
         mails = mails_of(self.settings.outbox_dir, (row["id"] for row in books.rows()["message"]))
         return Erasing(
             person.customer_id, done, in_lake, books.left(), len(mails), books.living(), books.busy()

@@ -121,7 +121,8 @@ class Shelves:
 
     def _files(self) -> list[tuple[Place, str]]:
         """Every file of pages: those of the lake, and those on this machine that no table has yet."""
-        kept = [(self._lake.place, name) for name in files_of_pages(self._lake.place, "raw")]
+        below = f"raw/{self._account_id}"
+        kept = [(self._lake.place, name) for name in files_of_pages(self._lake.place, below)]
         return [*kept, *((self._lake.here, name) for name in files_of_pages(self._lake.here, "incoming"))]
 
     def _pages(self, place: Place, name: str) -> Iterator[KeptPage]:

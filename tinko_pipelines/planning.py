@@ -1,0 +1,85 @@
+"""The use cases from the lake to planned cases, for all accounts. Holds no decision of its own."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tinko_pipelines.reading import Reading
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tinko_pipelines.retry.enrol import EnrolResult
+
+
+@dataclass(frozen=True)
+class Planning(Reading):
+    """Which payments failed, whose move it is, what is to be done."""
+
+    def failed_payments(self) -> pa.Table:
+        """Find the debts whose first charge failed and keep them as a derived table."""
+        with self.nobody_erased():
+            return self.find_failed()
+
+    def find_failed(self) -> pa.Table:
+        """The same for who has seen to it that nobody is erased meanwhile."""
+        from tinko_pipelines.lake.debts import failed_payments
+
+        self.lake.refuse_if_empty()
+        table = failed_payments(self.lake, self.clock.now())
+        self.lake.write_derived("failed_payments", table)
+        return table
+
+    def nobody_erased(self) -> AbstractContextManager[None]:
+        """Until this is over nobody is erased; what was read of the lake before might bring somebody back."""
+        from tinko_pipelines.lake.ingest import only_one
+
+        return only_one(self.lake, "erasure")
+
+    def verdicts(self) -> pa.Table:
+        """Classify the failed payments and keep them with their verdicts as a derived table."""
+        with self.nobody_erased():
+            return self.classify_failed()
+
+    def classify_failed(self) -> pa.Table:
+        """The same for who has seen to it that nobody is erased meanwhile."""
+        from tinko_pipelines.declines.table import classify_payments
+
+        failed = self.lake.read_derived("failed_payments", "tinko plan")
+        table = classify_payments(failed, self.clock.now().date(), self.text_model())
+        self.lake.write_derived("verdicts", table)
+        return table
+
+    def enrol(self) -> EnrolResult:
+        """Open, replan and close cases by the verdicts, after noting every card attempt Stripe has seen."""
+        with self.nobody_erased():
+            return self._enrol()
+
+    def _enrol(self) -> EnrolResult:
+        from tinko_pipelines.lake.traces import attempts_named
+        from tinko_pipelines.ledger import restored
+        from tinko_pipelines.ledger.mirror import mirror_charges
+        from tinko_pipelines.retry.enrol import enrol
+        from tinko_pipelines.retry.naming import name_charges
+        from tinko_pipelines.retry.policy import Policy
+
+        verdicts = self.lake.read_derived("verdicts", "tinko plan")
+        charges = self.lake.table("charges")
+        mirror_charges(self.ledger, charges)
+        name_charges(self.ledger, charges, self.lake.table("invoice_payments"))
+        now, names = self.clock.now(), self.settings.account_names
+        # Before it fills with cases that were opened, and written about, before.
+        restored.hold_another(self.ledger, self.settings.ledger_mark, names, now)
+        for name in names:
+            traces = partial(attempts_named, self.lake, name)
+            restored.hold_successor(self.ledger, traces, name, now, names)
+        return enrol(self.ledger, verdicts, now=now, policy=Policy.from_settings(self.settings))
+
+    def plan(self) -> EnrolResult:
+        """From the lake to planned cases: find failed payments, classify them, enrol them."""
+        self.failed_payments()
+        self.verdicts()
+        return self.enrol()

@@ -5,6 +5,7 @@ Never raises for what a decline holds. When to retry is not decided here, only w
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import date
 from typing import Protocol
@@ -19,7 +20,7 @@ from tinko_pipelines.declines.records import (
     Verdict,
     as_text,
 )
-from tinko_pipelines.declines.rules import Rule, decline_rules, network_rules, valid_on
+from tinko_pipelines.declines.rules import Rule, code_spellings, decline_rules, network_rules, valid_on
 
 UMBRELLA_CODES = frozenset({"card_declined", "generic_decline", "payment_method_provider_decline"})
 DEBIT_NETWORKS = {
@@ -30,6 +31,8 @@ DEBIT_NETWORKS = {
     "au_becs_debit": "becs",
     "acss_debit": "acss",
 }
+CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+WORD = re.compile(r"[^\W\d_]{3}")
 NEVER_ADVICE = ("03", "21")
 MENDABLE = frozenset(
     "authentication_required card_expired duplicate incorrect_details limit_exceeded merchant_config risk_blocked".split()
@@ -53,7 +56,7 @@ def classify(decline: Decline, on: date, text_model: Predictor | None = None) ->
     network = _network_rule(clean, on)
     found = [rule for rule in (*codes, network, *advice) if rule is not None]
     base = _base_rule(clean, codes, network, advice)
-    verdict = _blocked(clean) or _from_text(clean, text_model) if base is None else _verdict(base)
+    verdict = _blocked(clean) or _unruled(clean, on, text_model) if base is None else _verdict(base)
     forbidding = next((rule for rule in found if rule.forbids), None)
     if forbidding is not None:
         return _forbidden(verdict, forbidding)
@@ -76,11 +79,20 @@ def forbids_card(decline: Decline, on: date) -> bool:
 
 def _code_rules(decline: Decline, on: date) -> list[Rule]:
     """Rules of the three fields that may hold a code: hard ones first, umbrella codes last."""
-    codes = [_key(text) for text in (decline.code, decline.outcome_reason, decline.failure_code) if text]
-    rules = [rule for code in codes if (rule := valid_on(decline_rules().get(code), on))]
+    texts = [text for text in (decline.code, decline.outcome_reason, decline.failure_code) if text]
+    rules = [rule for text in texts if (rule := valid_on(_rows_of_code(text), on))]
     return sorted(
         rules, key=lambda rule: (not rule.forbids, rule.rule.removeprefix("code:") in UMBRELLA_CODES)
     )
+
+
+def _rows_of_code(text: str) -> tuple[Rule, ...] | None:
+    """The rows of a decline code, or of the one that other gateways spell like this."""
+    known, key = decline_rules(), _key(text)
+    if key in known:
+        return known[key]
+    spelled = code_spellings()
+    return known.get(spelled.get(key) or spelled.get(_key(CAMEL.sub("_", text))) or "")
 
 
 def _network_rule(decline: Decline, on: date) -> Rule | None:
@@ -92,6 +104,18 @@ def _network_rule(decline: Decline, on: date) -> Rule | None:
         if rule is not None:
             return rule
     return None
+
+
+def _any_other(decline: Decline, on: date) -> Rule | None:
+    """Visa's category 4: whatever code no other category names."""
+    code = decline.network_decline_code or ""
+    if (
+        _key(decline.network or "") != "visa"
+        or _debit_network(decline)
+        or not (code.isalnum() and len(code) <= 2)
+    ):
+        return None
+    return valid_on(network_rules().get(("visa", "decline", "*")), on)
 
 
 def _advice_rules(decline: Decline, on: date) -> list[Rule]:
@@ -147,6 +171,8 @@ def _advised(verdict: Verdict, advice: list[Rule]) -> Verdict:
                 reason=f"{verdict.reason} {rule.reason}",
                 retry_same_card=False,
             )
+        elif not (rule.same_card or rule.category):  # It only tells more of the card.
+            verdict = replace(verdict, reason=f"{verdict.reason} {rule.reason}")
     return verdict if verdict.retry_same_card else replace(verdict, wait_hours=None)
 
 
@@ -169,10 +195,22 @@ def _blocked(decline: Decline) -> Verdict | None:
     return None
 
 
+def _unruled(decline: Decline, on: date, text_model: Predictor | None) -> Verdict:
+    verdict = _from_text(decline, text_model)
+    other = _any_other(decline, on) if verdict.category == "unknown" else None
+    return verdict if other is None else _verdict(other)
+
+
+def wording(decline: Decline) -> str:
+    """What the text model reads: the code as far as it is made of words, and the message."""
+    code = next((text for text in (decline.code, decline.outcome_reason, decline.failure_code) if text), "")
+    spoken = code if not decline.message or WORD.search(code) else ""
+    return f"{spoken} {decline.message or ''}".strip()
+
+
 def _from_text(decline: Decline, text_model: Predictor | None) -> Verdict:
-    texts = (decline.message, decline.code, decline.outcome_reason, decline.failure_code)
-    text = next((text.replace("_", " ") for text in texts if text), None)
-    if text is None:
+    text = wording(decline)
+    if not text:
         return Verdict(
             "unknown", "customer", "Nothing is known of this refusal.", "nothing", "default", 0.0, False
         )

@@ -38,6 +38,12 @@ def decline_rules() -> dict[str, tuple[Rule, ...]]:
 
 
 @cache
+def code_spellings() -> dict[str, str]:
+    """How other gateways spell a decline code, in lower case, to the decline code it stands for."""
+    return {row["spelling"]: row["code"] for row in _rows("code_spellings.csv")}
+
+
+@cache
 def network_rules() -> dict[tuple[str, str, str], tuple[Rule, ...]]:
     """(network, 'decline' or 'advice', code) to its rows."""
     found: dict[tuple[str, str, str], tuple[Rule, ...]] = {}

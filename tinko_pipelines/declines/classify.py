@@ -6,10 +6,20 @@ Never raises for what a decline holds. When to retry is not decided here, only w
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Protocol
 
+from tinko_pipelines.declines.lookup import (
+    UMBRELLA_CODES,
+    advice_rules,
+    any_other_rule,
+    code_rules,
+    debit_network,
+    key_of,
+    network_rule,
+)
 from tinko_pipelines.declines.records import (
     CATEGORIES,
     CATEGORY_MOVE,
@@ -20,18 +30,8 @@ from tinko_pipelines.declines.records import (
     Verdict,
     as_text,
 )
-from tinko_pipelines.declines.rules import Rule, code_spellings, decline_rules, network_rules, valid_on
+from tinko_pipelines.declines.rules import Rule
 
-UMBRELLA_CODES = frozenset({"card_declined", "generic_decline", "payment_method_provider_decline"})
-DEBIT_NETWORKS = {
-    "us_bank_account": "ach",
-    "ach_debit": "ach",
-    "sepa_debit": "sepa",
-    "bacs_debit": "bacs",
-    "au_becs_debit": "becs",
-    "acss_debit": "acss",
-}
-CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 WORD = re.compile(r"[^\W\d_]{3}")
 NEVER_ADVICE = ("03", "21")
 MENDABLE = frozenset(
@@ -48,19 +48,69 @@ class Predictor(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A decline with every rule that was found for it; `base` names the category."""
+
+    decline: Decline
+    codes: list[Rule]
+    network: Rule | None
+    advice: list[Rule]
+    base: Rule | None
+
+    @property
+    def forbidding(self) -> Rule | None:
+        found = (*self.codes, self.network, *self.advice)
+        return next((rule for rule in found if rule is not None and rule.forbids), None)
+
+    @property
+    def wording(self) -> str:
+        """What the text model is to read: the code as far as it is made of words, and the message."""
+        if self.base is not None or _blocked(self.decline) is not None:
+            return ""
+        fields = (self.decline.code, self.decline.outcome_reason, self.decline.failure_code)
+        return wording(next((text for text in fields if text), None), self.decline.message)
+
+
 def classify(decline: Decline, on: date, text_model: Predictor | None = None) -> Verdict:
     """The verdict on one decline by the rules valid on that day; unknown texts go to the model if there is one."""
-    clean = Decline(**{name: as_text(getattr(decline, name)) for name in DECLINE_FIELDS})
-    codes = _code_rules(clean, on)
-    advice = _advice_rules(clean, on)
-    network = _network_rule(clean, on)
-    found = [rule for rule in (*codes, network, *advice) if rule is not None]
-    base = _base_rule(clean, codes, network, advice)
-    verdict = _blocked(clean) or _unruled(clean, on, text_model) if base is None else _verdict(base)
-    forbidding = next((rule for rule in found if rule.forbids), None)
+    return classify_many([decline], on, text_model)[0]
+
+
+def classify_many(
+    declines: Iterable[Decline], on: date, text_model: Predictor | None = None
+) -> list[Verdict]:
+    """The verdict on each decline in turn; the text model is asked once for all of them."""
+    readings = [_read(decline, on) for decline in declines]
+    texts = list(dict.fromkeys(text for reading in readings if (text := reading.wording)))
+    answers = dict(zip(texts, text_model.predict(texts), strict=True)) if text_model and texts else {}
+    return [_conclude(reading, on, answers) for reading in readings]
+
+
+def wording(code: str | None, message: str | None) -> str:
+    """A code and a message as one text; a code without words is left out where there is a message."""
+    spoken = code if code and (not message or WORD.search(code)) else ""
+    return f"{spoken} {message or ''}".strip()
+
+
+def _read(decline: Decline, on: date) -> _Reading:
+    told = ((name, getattr(decline, name)) for name in DECLINE_FIELDS)
+    clean = Decline(**{name: as_text(value) for name, value in told if value is not None})
+    codes, network, advice = code_rules(clean, on), network_rule(clean, on), advice_rules(clean, on)
+    return _Reading(clean, codes, network, advice, _base_rule(clean, codes, network, advice))
+
+
+def _conclude(reading: _Reading, on: date, answers: Mapping[str, tuple[str, float]]) -> Verdict:
+    if reading.base is not None:
+        verdict = _verdict(reading.base)
+    else:
+        verdict = _blocked(reading.decline) or _from_text(reading.wording, answers)
+        other = any_other_rule(reading.decline, on) if verdict.category == "unknown" else None
+        verdict = verdict if other is None else _verdict(other)
+    forbidding = reading.forbidding
     if forbidding is not None:
         return _forbidden(verdict, forbidding)
-    return _debit(_advised(verdict, advice), clean)
+    return _debit(_advised(verdict, reading.advice), reading.decline)
 
 
 def never_again(decline: Decline, on: date) -> bool:
@@ -77,56 +127,6 @@ def forbids_card(decline: Decline, on: date) -> bool:
     return advised or classify(decline, on).category not in MENDABLE
 
 
-def _code_rules(decline: Decline, on: date) -> list[Rule]:
-    """Rules of the three fields that may hold a code: hard ones first, umbrella codes last."""
-    texts = [text for text in (decline.code, decline.outcome_reason, decline.failure_code) if text]
-    rules = [rule for text in texts if (rule := valid_on(_rows_of_code(text), on))]
-    return sorted(
-        rules, key=lambda rule: (not rule.forbids, rule.rule.removeprefix("code:") in UMBRELLA_CODES)
-    )
-
-
-def _rows_of_code(text: str) -> tuple[Rule, ...] | None:
-    """The rows of a decline code, or of the one that other gateways spell like this."""
-    known, key = decline_rules(), _key(text)
-    if key in known:
-        return known[key]
-    spelled = code_spellings()
-    return known.get(spelled.get(key) or spelled.get(_key(CAMEL.sub("_", text))) or "")
-
-
-def _network_rule(decline: Decline, on: date) -> Rule | None:
-    code = (decline.network_decline_code or "").lower()
-    if code.isdigit() and len(code) == 1 and _debit_network(decline) is None:
-        code = f"0{code}"  # A number that lost its leading zero on the way through JSON.
-    for network in (_debit_network(decline) or _key(decline.network or ""), "any"):
-        rule = valid_on(network_rules().get((network, "decline", code)), on)
-        if rule is not None:
-            return rule
-    return None
-
-
-def _any_other(decline: Decline, on: date) -> Rule | None:
-    """Visa's category 4: whatever code no other category names."""
-    code = decline.network_decline_code or ""
-    if (
-        _key(decline.network or "") != "visa"
-        or _debit_network(decline)
-        or not (code.isalnum() and len(code) <= 2)
-    ):
-        return None
-    return valid_on(network_rules().get(("visa", "decline", "*")), on)
-
-
-def _advice_rules(decline: Decline, on: date) -> list[Rule]:
-    keys = [("stripe", "advice", _key(decline.advice_code or ""))]
-    if _key(decline.network or "mastercard") == "mastercard":
-        code = (decline.network_advice_code or "").lower().removeprefix("mac").strip()
-        keys.append(("mastercard", "advice", code.zfill(2)))
-    rules = [rule for key in keys if (rule := valid_on(network_rules().get(key), on))]
-    return sorted(rules, key=lambda rule: not rule.forbids)
-
-
 def _base_rule(decline: Decline, codes: list[Rule], network: Rule | None, advice: list[Rule]) -> Rule | None:
     """What names the category: a precise code, the network's code, the advice, an umbrella code."""
     specific = next((rule for rule in codes if rule.rule.removeprefix("code:") not in UMBRELLA_CODES), None)
@@ -134,7 +134,7 @@ def _base_rule(decline: Decline, codes: list[Rule], network: Rule | None, advice
         return specific
     if network is not None:
         return network
-    if _key(decline.outcome_type or "") == "blocked":
+    if key_of(decline.outcome_type or "") == "blocked":
         return None
     named = next((rule for rule in advice if rule.category), None)
     if named is not None:
@@ -178,14 +178,14 @@ def _advised(verdict: Verdict, advice: list[Rule]) -> Verdict:
 
 def _debit(verdict: Verdict, decline: Decline) -> Verdict:
     """A bank debit is never sent again by itself, whatever the code."""
-    if _debit_network(decline) is None or not verdict.retry_same_card:
+    if debit_network(decline) is None or not verdict.retry_same_card:
         return verdict
     reason = f"{verdict.reason} Bank debits are not sent again without the customer."
     return replace(verdict, move="customer", retry_same_card=False, wait_hours=None, reason=reason)
 
 
 def _blocked(decline: Decline) -> Verdict | None:
-    kind = _key(decline.outcome_type or "")
+    kind = key_of(decline.outcome_type or "")
     if kind == "blocked":
         reason = "Stripe blocked the payment before the bank saw it."
         return Verdict("risk_blocked", "customer", reason, "outcome:blocked", "rule", 1.0, False)
@@ -195,39 +195,24 @@ def _blocked(decline: Decline) -> Verdict | None:
     return None
 
 
-def _unruled(decline: Decline, on: date, text_model: Predictor | None) -> Verdict:
-    verdict = _from_text(decline, text_model)
-    other = _any_other(decline, on) if verdict.category == "unknown" else None
-    return verdict if other is None else _verdict(other)
-
-
-def wording(decline: Decline) -> str:
-    """What the text model reads: the code as far as it is made of words, and the message."""
-    code = next((text for text in (decline.code, decline.outcome_reason, decline.failure_code) if text), "")
-    spoken = code if not decline.message or WORD.search(code) else ""
-    return f"{spoken} {decline.message or ''}".strip()
-
-
-def _from_text(decline: Decline, text_model: Predictor | None) -> Verdict:
-    text = wording(decline)
+def _from_text(text: str, answers: Mapping[str, tuple[str, float]]) -> Verdict:
     if not text:
         return Verdict(
             "unknown", "customer", "Nothing is known of this refusal.", "nothing", "default", 0.0, False
         )
-    if text_model is not None:
-        category, confidence = text_model.predict([text])[0]
-        if category in CATEGORIES and category != "unknown":
-            return Verdict(
-                category,
-                CATEGORY_MOVE.get(category, "customer"),
-                "No rule knows this refusal; its wording is read this way by the text model.",
-                "text_model",
-                "model",
-                confidence,
-                category in SOFT_CATEGORIES,
-                None,
-                CUSTOMER_REASON.get(category, "another_method"),
-            )
+    category, confidence = answers.get(text, ("unknown", 0.0))
+    if category in CATEGORIES and category != "unknown":
+        return Verdict(
+            category,
+            CATEGORY_MOVE.get(category, "customer"),
+            "No rule knows this refusal; its wording is read this way by the text model.",
+            "text_model",
+            "model",
+            confidence,
+            category in SOFT_CATEGORIES,
+            None,
+            CUSTOMER_REASON.get(category, "another_method"),
+        )
     reason = "No rule knows this refusal, and its wording is not clear enough."
     return Verdict("unknown", "customer", reason, "no_match", "default", 0.0, False)
 
@@ -237,11 +222,3 @@ def _verdict(rule: Rule) -> Verdict:
     return Verdict(
         rule.category, rule.move, rule.reason, rule.rule, "rule", 1.0, rule.same_card == "yes", None, neutral
     )
-
-
-def _debit_network(decline: Decline) -> str | None:
-    return DEBIT_NETWORKS.get(_key(decline.payment_method_type or ""))
-
-
-def _key(text: str) -> str:
-    return text.strip().lower().replace(" ", "_").replace("-", "_")

@@ -87,7 +87,7 @@ class Decline:
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Decline:
         """Read a mapping with any content; what is neither text nor a number counts as missing."""
-        return cls(**{name: as_text(values.get(name)) for name in DECLINE_FIELDS})
+        return cls(**{name: as_text(values[name]) for name in DECLINE_FIELDS if values.get(name) is not None})
 
 
 DECLINE_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Decline))

@@ -55,7 +55,9 @@ def network_rules() -> dict[tuple[str, str, str], tuple[Rule, ...]]:
 
 def valid_on(rules: tuple[Rule, ...] | None, on: date) -> Rule | None:
     """The row that holds on that day."""
-    return next((rule for rule in rules or () if rule.valid_from <= on <= rule.valid_until), None)
+    if rules is None:
+        return None
+    return next((rule for rule in rules if rule.valid_from <= on <= rule.valid_until), None)
 
 
 def _rule(row: dict[str, str], name: str) -> Rule:

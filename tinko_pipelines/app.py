@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from tinko_pipelines.checks import InvariantResult
     from tinko_pipelines.ledger.control import Pause
+    from tinko_pipelines.model.taught import Taught
     from tinko_pipelines.outreach.send import SendResult
     from tinko_pipelines.privacy.erase import Erasing
     from tinko_pipelines.reconcile import Reconciled
@@ -46,10 +47,18 @@ class App(Reading):
         return table
 
     def train(self) -> dict[str, Any]:
-        """Train the text model on the shipped phrases, store it with its card, return the card."""
+        """Train the text model on the shipped phrases and what was taught, store it with its card, return the card."""
+        from tinko_pipelines.model.taught import read_taught
         from tinko_pipelines.model.text import save_text_model, train_text_model
 
-        return save_text_model(train_text_model(), self.settings.model_dir)
+        directory = self.settings.model_dir
+        return save_text_model(train_text_model(read_taught(directory)), directory)
+
+    def teach(self, lines: Iterable[str]) -> Taught:
+        """Keep an operator's own wordings with their categories for the next training."""
+        from tinko_pipelines.model.taught import teach
+
+        return teach(lines, self.settings.model_dir, self.clock.now().date())
 
     def verdicts(self) -> pa.Table:
         """Classify the failed payments and keep them with their verdicts as a derived table."""
@@ -60,11 +69,11 @@ class App(Reading):
         self.lake.write_derived("verdicts", table)
         return table
 
-    def classify_lines(self, lines: Iterable[str]) -> Iterable[str]:
+    def classify_lines(self, lines: Iterable[str], *, explain: bool = False) -> Iterable[str]:
         """JSON lines of declines in, JSON lines of verdicts out."""
         from tinko_pipelines.declines.jsonl import classify_lines
 
-        return classify_lines(lines, self.clock.now().date(), self.text_model())
+        return classify_lines(lines, self.clock.now().date(), self.text_model(), explain=explain)
 
     def enrol(self) -> EnrolResult:
         """Open, replan and close cases by the verdicts, after noting every card attempt Stripe has seen."""

@@ -17,7 +17,7 @@ DEBIT_NETWORKS = {
     "au_becs_debit": "becs",
     "acss_debit": "acss",
 }
-CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def code_rules(decline: Decline, on: date) -> list[Rule]:

@@ -50,26 +50,19 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A decline with every rule that was found for it; `base` names the category."""
+    """A decline with every rule that was found for it: `base` names the category, without one `text` is to be read."""
 
     decline: Decline
     codes: list[Rule]
     network: Rule | None
     advice: list[Rule]
     base: Rule | None
+    text: str
 
     @property
     def forbidding(self) -> Rule | None:
         found = (*self.codes, self.network, *self.advice)
         return next((rule for rule in found if rule is not None and rule.forbids), None)
-
-    @property
-    def wording(self) -> str:
-        """What the text model is to read: the code as far as it is made of words, and the message."""
-        if self.base is not None or _blocked(self.decline) is not None:
-            return ""
-        fields = (self.decline.code, self.decline.outcome_reason, self.decline.failure_code)
-        return wording(next((text for text in fields if text), None), self.decline.message)
 
 
 def classify(decline: Decline, on: date, text_model: Predictor | None = None) -> Verdict:
@@ -82,7 +75,7 @@ def classify_many(
 ) -> list[Verdict]:
     """The verdict on each decline in turn; the text model is asked once for all of them."""
     readings = [_read(decline, on) for decline in declines]
-    texts = list(dict.fromkeys(text for reading in readings if (text := reading.wording)))
+    texts = list(dict.fromkeys(reading.text for reading in readings if reading.text))
     answers = dict(zip(texts, text_model.predict(texts), strict=True)) if text_model and texts else {}
     return [_conclude(reading, on, answers) for reading in readings]
 
@@ -94,17 +87,26 @@ def wording(code: str | None, message: str | None) -> str:
 
 
 def _read(decline: Decline, on: date) -> _Reading:
-    told = ((name, getattr(decline, name)) for name in DECLINE_FIELDS)
-    clean = Decline(**{name: as_text(value) for name, value in told if value is not None})
+    told = {name: value for name in DECLINE_FIELDS if (value := getattr(decline, name)) is not None}
+    cleaned = {name: as_text(value) for name, value in told.items()}
+    same = all(type(value) is str and value == cleaned[name] for name, value in told.items())
+    clean = decline if same else Decline(**cleaned)
     codes, network, advice = code_rules(clean, on), network_rule(clean, on), advice_rules(clean, on)
-    return _Reading(clean, codes, network, advice, _base_rule(clean, codes, network, advice))
+    base = _base_rule(clean, codes, network, advice)
+    unruled = base is None and _blocked(clean) is None
+    return _Reading(clean, codes, network, advice, base, _text_of(clean) if unruled else "")
+
+
+def _text_of(decline: Decline) -> str:
+    code = next((text for text in (decline.code, decline.outcome_reason, decline.failure_code) if text), None)
+    return wording(code, decline.message)
 
 
 def _conclude(reading: _Reading, on: date, answers: Mapping[str, tuple[str, float]]) -> Verdict:
     if reading.base is not None:
         verdict = _verdict(reading.base)
     else:
-        verdict = _blocked(reading.decline) or _from_text(reading.wording, answers)
+        verdict = _blocked(reading.decline) or _from_text(reading.text, answers)
         other = any_other_rule(reading.decline, on) if verdict.category == "unknown" else None
         verdict = verdict if other is None else _verdict(other)
     forbidding = reading.forbidding

@@ -24,9 +24,8 @@ def code_rules(decline: Decline, on: date) -> list[Rule]:
     """Rules of the three fields that may hold a code: hard ones first, umbrella codes last."""
     texts = [text for text in (decline.code, decline.outcome_reason, decline.failure_code) if text]
     rules = [rule for text in texts if (rule := valid_on(_rows_of_code(text), on))]
-    return sorted(
-        rules, key=lambda rule: (not rule.forbids, rule.rule.removeprefix("code:") in UMBRELLA_CODES)
-    )
+    rules.sort(key=lambda rule: (not rule.forbids, rule.rule.removeprefix("code:") in UMBRELLA_CODES))
+    return rules
 
 
 def _rows_of_code(text: str) -> tuple[Rule, ...] | None:

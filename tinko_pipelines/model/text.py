@@ -24,7 +24,9 @@ from tinko_pipelines.model.wording import Wording, spelled
 THRESHOLD = 0.5
 """Below it the model says `unknown`: of such guesses on gateways it had not seen more are wrong than right."""
 TAUGHT_WEIGHT = 5.0
-BATCH_TEXTS = 8_192
+UNKNOWN_WEIGHT = 10.0
+"""What says nothing (`the card`) is made of the words of many phrases and has to outweigh them."""
+BATCH_TEXTS = 16_384
 FOLDS = 5
 MODEL_FILE = "text_model.skops"
 CARD_FILE = "text_model.json"
@@ -61,9 +63,7 @@ class TextModel:
         return answers
 
     def _answers(self, texts: list[str]) -> Iterable[tuple[str, float]]:
-        chances = probabilities(
-            self.classifier.decision_function(self.wording.matrix(texts)), self.temperature
-        )
+        chances = probabilities(self.wording.scores(texts, self.classifier), self.temperature)
         names = [str(name) for name in self.classifier.classes_]
         best, confidence = chances.argmax(axis=1).tolist(), chances.max(axis=1).tolist()
         for place, chance in zip(best, confidence, strict=True):
@@ -87,8 +87,12 @@ def read_phrases() -> list[tuple[str, str]]:
 def train_text_model(taught: Sequence[Example] = ()) -> TextModel:
     """Fit on the shipped phrases and on what was taught, which wins over a phrase; the same rows give the same model."""
     own = {spelled(example.text) for example in taught}
-    phrases = [Example(text, category) for text, category in read_phrases() if spelled(text) not in own]
+    phrases = [_phrase(text, category) for text, category in read_phrases() if spelled(text) not in own]
     return fit([*phrases, *taught], taught=len(taught))
+
+
+def _phrase(text: str, category: str) -> Example:
+    return Example(text, category, weight=UNKNOWN_WEIGHT if category == "unknown" else 1.0)
 
 
 def fit(examples: Sequence[Example], taught: int = 0) -> TextModel:
@@ -123,8 +127,7 @@ def _temperature(examples: Sequence[Example], names: list[str]) -> float:
         wording, classifier = _fitted([examples[row] for row in trained])
         if list(classifier.classes_) != names:
             continue  # A category whose few rows were all held out says nothing of confidence.
-        scores = classifier.decision_function(wording.matrix([examples[row].text for row in held_out]))
-        rows.append(scores)
+        rows.append(wording.scores([examples[row].text for row in held_out], classifier))
         truth.extend(names.index(examples[row].category) for row in held_out)
     if not rows:
         return 1.0

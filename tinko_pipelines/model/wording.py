@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 CAMEL = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])")
+SIZES = (2, 3, 4, 5)
 UNCUT = r"\S+"
 WORDS = re.compile(r"[^\W_]+")
 
@@ -22,12 +23,17 @@ def spelled(text: str) -> str:
 
     Bare numbers are left out: they are mostly ids, and what a number means differs from gateway to gateway.
     """
-    text = CAMEL.sub(" ", text)
+    return " ".join(_words_of(text))
+
+
+def _words_of(text: str) -> list[str]:
+    if not text.islower():
+        text = CAMEL.sub(" ", text)
     if not text.isascii():
         text = "".join(
             mark for mark in unicodedata.normalize("NFKD", text) if not unicodedata.combining(mark)
         )
-    return " ".join(word for word in WORDS.findall(text.lower()) if not word.isdigit())
+    return [word for word in WORDS.findall(text.lower()) if not word.isdigit()]
 
 
 class Wording:
@@ -42,7 +48,7 @@ class Wording:
         from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
         parts = {
-            "chars": CountVectorizer(analyzer="char_wb", ngram_range=(2, 5)),
+            "chars": CountVectorizer(analyzer="char_wb", ngram_range=(SIZES[0], SIZES[-1])),
             "words": CountVectorizer(ngram_range=(1, 2), token_pattern=UNCUT),
             "char_weights": TfidfTransformer(sublinear_tf=True),
             "word_weights": TfidfTransformer(sublinear_tf=True),
@@ -53,13 +59,21 @@ class Wording:
         return cls(parts)
 
     def matrix(self, texts: Sequence[str]) -> Any:
-        """A sparse matrix with a row for each text."""
+        """A sparse matrix with a row for each text: characters, then words."""
         from scipy.sparse import hstack
 
-        tokens = [spelled(text).split() for text in texts]
-        chars = self.parts["char_weights"].transform(self._chars(tokens))
-        words = self.parts["word_weights"].transform(self._words(tokens))
-        return hstack([chars, words], format="csr")
+        return hstack(self._halves(texts), format="csr")
+
+    def scores(self, texts: Sequence[str], classifier: Any) -> Any:
+        """What a linear classifier fitted on `matrix` says of each text: a row for each, a column for each class."""
+        chars, words = self._halves(texts)
+        weights, width = classifier.coef_.T, chars.shape[1]
+        return chars @ weights[:width] + words @ weights[width:] + classifier.intercept_
+
+    def _halves(self, texts: Sequence[str]) -> tuple[Any, Any]:
+        tokens = [_words_of(text) for text in texts]
+        chars = self.parts["char_weights"].transform(self._chars(tokens), copy=False)
+        return chars, self.parts["word_weights"].transform(self._words(tokens), copy=False)
 
     def _chars(self, tokens: list[list[str]]) -> Any:
         """How often each n-gram of characters stands in each text: texts by words times words by n-grams."""
@@ -68,20 +82,29 @@ class Wording:
         for words in tokens:
             columns.extend([place.setdefault(word, len(place)) for word in words])
             ends.append(len(columns))
-        if not place:
-            return _counts([], [0] * len(ends), len(self.parts["chars"].vocabulary_))
-        return _counts(columns, ends, len(place)) @ self.parts["chars"].transform(list(place)).astype(float)
+        known = self.parts["chars"].vocabulary_
+        return _counts(columns, ends, len(place)) @ _counted([_pieces(word) for word in place], known)
 
     def _words(self, tokens: list[list[str]]) -> Any:
         """How often each known word and pair of neighbours stands in each text."""
         known = self.parts["words"].vocabulary_
-        columns, ends = [], [0]
-        for words in tokens:
-            columns.extend([known[word] for word in words if word in known])
-            pairs = map(" ".join, pairwise(words))
-            columns.extend([known[pair] for pair in pairs if pair in known])
-            ends.append(len(columns))
-        return _counts(columns, ends, len(known))
+        return _counted([[*words, *map(" ".join, pairwise(words))] for words in tokens], known)
+
+
+def _pieces(word: str) -> list[str]:
+    """The n-grams of a word with a blank on either side."""
+    whole = f" {word} "
+    return [whole[at : at + size] for size in SIZES for at in range(len(whole) - size + 1)]
+
+
+def _counted(terms: list[list[str]], known: dict[str, int]) -> Any:
+    """How often each known term stands in each row."""
+    columns: list[int] = []
+    ends = [0]
+    for row in terms:
+        columns.extend([known[term] for term in row if term in known])
+        ends.append(len(columns))
+    return _counts(columns, ends, len(known))
 
 
 def _counts(columns: list[int], ends: list[int], width: int) -> Any:

@@ -38,6 +38,20 @@ def test_classify_reads_and_writes_json_lines(tmp_path: Path) -> None:
     assert (fourth["move"], fourth["retry_same_card"]) == ("stop", False)
 
 
+def test_classify_keeps_what_it_is_taught_and_names_lines_it_refuses(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        '{"text": "zorgl blib", "category": "limit_exceeded"}\n{"text": "x y", "category": "nope"}\n'
+    )
+    done = tinko(tmp_path, "classify", "--teach", str(rows))
+    assert done.returncode == 2
+    assert "line 2 is refused: there is no category 'nope'" in done.stderr
+    assert (last_object(done)["added"], last_object(done)["kept_in_all"]) == (1, 1)
+    assert "cannot read" in tinko(tmp_path, "classify", "--teach", str(tmp_path / "none")).stderr
+    done = tinko(tmp_path, "classify", "--explain", stdin='{"code": "lost_card"}\n')
+    assert last_object(done)["rule"] == "code:lost_card"
+
+
 def test_pause_and_resume_and_check(tmp_path: Path) -> None:
     for command in ("pause", "resume", "check"):
         done = tinko(tmp_path / "elsewhere", command)

@@ -19,6 +19,7 @@ from tinko_pipelines.planning import Planning
 if TYPE_CHECKING:
     from tinko_pipelines.checks import InvariantResult
     from tinko_pipelines.ledger.control import Pause
+    from tinko_pipelines.model.taught import Taught
     from tinko_pipelines.outreach.send import SendResult
     from tinko_pipelines.privacy.erase import Erasing
     from tinko_pipelines.reconcile import Reconciled
@@ -33,16 +34,24 @@ class App(Planning):
     """Every use case over the same parts, for all accounts."""
 
     def train(self) -> dict[str, Any]:
-        """Train the text model on the shipped phrases, store it with its card, return the card."""
+        """Train the text model on the shipped phrases and what was taught, store it with its card, return the card."""
+        from tinko_pipelines.model.taught import read_taught
         from tinko_pipelines.model.text import save_text_model, train_text_model
 
-        return save_text_model(train_text_model(), self.settings.model_dir)
+        directory = self.settings.model_dir
+        return save_text_model(train_text_model(read_taught(directory)), directory)
 
-    def classify_lines(self, lines: Iterable[str]) -> Iterable[str]:
+    def teach(self, lines: Iterable[str]) -> Taught:
+        """Keep an operator's own wordings with their categories for the next training."""
+        from tinko_pipelines.model.taught import teach
+
+        return teach(lines, self.settings.model_dir, self.clock.now().date())
+
+    def classify_lines(self, lines: Iterable[str], *, explain: bool = False) -> Iterable[str]:
         """JSON lines of declines in, JSON lines of verdicts out."""
         from tinko_pipelines.declines.jsonl import classify_lines
 
-        return classify_lines(lines, self.clock.now().date(), self.text_model())
+        return classify_lines(lines, self.clock.now().date(), self.text_model(), explain=explain)
 
     def due(self) -> DueSummary:
         """What is due now; cheap enough for a sensor's tick."""

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tinko_pipelines import cli_desk, cli_inbox, cli_lake, cli_ledger, cli_privacy
+from tinko_pipelines import cli_classify, cli_desk, cli_inbox, cli_lake, cli_ledger, cli_privacy
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, show_work, told
 from tinko_pipelines.errors import ChecksFailedError, TinkoError
 from tinko_pipelines.settings import load_settings
@@ -29,6 +29,7 @@ cli.add_typer(cli_desk.mail, name="mail")
 cli.add_typer(cli_inbox.inbox, name="inbox")
 cli.add_typer(cli_privacy.privacy, name="privacy")
 for command in (
+    cli_classify.classify,
     cli_lake.ingest,
     cli_ledger.reconcile,
     cli_ledger.anomalies,
@@ -157,22 +158,6 @@ def doctor(as_json: AsJson = False) -> None:
                 f"{mark}  {finding.name}: {finding.text}" + (f"\n      {finding.fix}" if finding.fix else "")
             )
     raise typer.Exit(1 if failed else 0)
-
-
-@cli.command()
-def classify(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Accepted for symmetry: the output always is JSON lines.")
-    ] = True,
-) -> None:
-    """Read declines as JSON lines on standard input, write a verdict as a JSON line for each.
-
-    Fields, all optional: code (or decline_code), message, network, network_decline_code, advice_code,
-    network_advice_code, outcome_type, outcome_reason, failure_code, payment_method_type.
-    """
-    del as_json
-    for line in application().classify_lines(sys.stdin):
-        typer.echo(line)
 
 
 @cli.command()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import random
+from dataclasses import asdict
 from datetime import date
 
 import pyarrow as pa
@@ -12,7 +14,7 @@ from tinko_pipelines.declines.classify import classify
 from tinko_pipelines.declines.jsonl import classify_lines
 from tinko_pipelines.declines.records import CATEGORIES, CUSTOMER_REASON, MOVES, Decline
 from tinko_pipelines.declines.rules import decline_rules, network_rules
-from tinko_pipelines.declines.table import classify_table
+from tinko_pipelines.declines.table import VERDICT_SCHEMA, classify_table
 
 ON = date(2026, 11, 1)
 
@@ -178,3 +180,81 @@ def test_lines_go_on_after_a_bad_one() -> None:
     assert "line 4" in out[2]["error"]
     assert "line 5" in out[3]["error"]
     assert set(out[-1]) == {"category", "move", "reason", "source", "confidence", "retry_same_card"}
+
+
+class Counting:
+    """A text model that reads every wording the same way and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def predict(self, texts: list[str]) -> list[tuple[str, float]]:
+        self.asked.append(len(texts))
+        return [("card_expired" if "old" in text else "unknown", 0.8) for text in texts]
+
+
+def test_a_table_gives_each_row_the_verdict_it_would_get_alone() -> None:
+    rows = 3_000
+    drawn = random.Random(3)
+    values = {
+        "code": ["card_declined", "insufficient_funds", "stolen_card", "odd", 7, None],
+        "network": ["visa", " Visa", "mastercard", None],
+        "network_decline_code": ["51", "57", "14", "Q7", None],
+        "network_advice_code": ["03", "24", "40", None],
+        "outcome_type": ["blocked", "issuer_declined", None],
+        "payment_method_type": ["card", "sepa_debit", None],
+        "message": ["too old", "hm", "", None],
+    }
+    columns = {name: [drawn.choice(kinds) for _ in range(rows)] for name, kinds in values.items()}
+    columns["code"] = [None if value is None else str(value) for value in columns["code"]]
+    table = pa.table(columns)
+    table = pa.concat_tables([table.slice(0, 1_000), table.slice(1_000)])
+    alone = [asdict(classify(Decline.of(row), ON, Counting())) for row in table.to_pylist()]
+    found = classify_table(table, ON, Counting()).select(VERDICT_SCHEMA.names)
+    assert found.schema == VERDICT_SCHEMA
+    assert found.to_pylist() == alone
+
+
+def test_a_table_asks_the_text_model_once_for_all_and_not_for_what_rules_know() -> None:
+    model = Counting()
+    told = ["odd one", "odd two", "odd one", None] * 50
+    classify_table(pa.table({"message": told, "code": [None] * 100 + ["lost_card"] * 100}), ON, model)
+    assert model.asked == [2]
+
+
+def test_columns_of_any_kind_are_read_or_count_as_missing() -> None:
+    table = pa.table(
+        {
+            "code": pa.array(["lost_card", "odd", None]).dictionary_encode(),
+            "network_decline_code": pa.array([4, 51, None], pa.int64()),
+            "message": pa.array([["list"], None, []], pa.list_(pa.string())),
+            "network": pa.nulls(3),
+            "outcome_type": [True, False, None],
+        }
+    )
+    found = classify_table(table, ON)
+    assert found.column("category").to_pylist() == ["lost_or_stolen", "insufficient_funds", "unknown"]
+    assert found.column_names[: table.num_columns] == table.column_names
+    assert classify_table(pa.table({"id": [1, 2]}), ON).column("rule").to_pylist() == ["nothing", "nothing"]
+    assert classify_table(pa.table({"id": pa.array([], pa.int64())}), ON).num_rows == 0
+
+
+def test_a_long_table_is_joined_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinko_pipelines.declines.table.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("tinko_pipelines.declines.table.COMBINATIONS_AT_ONCE", 5)
+    codes = sorted(decline_rules()) * 3
+    found = classify_table(pa.table({"code": codes}), ON)
+    assert found.column("category").to_pylist() == [
+        classify(Decline(code=code), ON).category for code in codes
+    ]
+
+
+def test_an_explained_line_names_rule_and_what_the_customer_may_be_told() -> None:
+    (line,) = classify_lines(['{"code":"fraudulent"}'], ON, explain=True)
+    told = json.loads(line)
+    assert (told["rule"], told["customer_reason"], told["wait_hours"]) == (
+        "code:fraudulent",
+        "another_method",
+        None,
+    )
+    assert "fraud" not in told["customer_text"]

@@ -5,10 +5,21 @@ Never raises for what a decline holds. When to retry is not decided here, only w
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Protocol
 
+from tinko_pipelines.declines.lookup import (
+    UMBRELLA_CODES,
+    advice_rules,
+    any_other_rule,
+    code_rules,
+    debit_network,
+    key_of,
+    network_rule,
+)
 from tinko_pipelines.declines.records import (
     CATEGORIES,
     CATEGORY_MOVE,
@@ -19,17 +30,9 @@ from tinko_pipelines.declines.records import (
     Verdict,
     as_text,
 )
-from tinko_pipelines.declines.rules import Rule, decline_rules, network_rules, valid_on
+from tinko_pipelines.declines.rules import Rule
 
-UMBRELLA_CODES = frozenset({"card_declined", "generic_decline", "payment_method_provider_decline"})
-DEBIT_NETWORKS = {
-    "us_bank_account": "ach",
-    "ach_debit": "ach",
-    "sepa_debit": "sepa",
-    "bacs_debit": "bacs",
-    "au_becs_debit": "becs",
-    "acss_debit": "acss",
-}
+WORD = re.compile(r"[^\W\d_]{3}")
 NEVER_ADVICE = ("03", "21")
 MENDABLE = frozenset(
     "authentication_required card_expired duplicate incorrect_details limit_exceeded merchant_config risk_blocked".split()
@@ -45,19 +48,71 @@ class Predictor(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A decline with every rule that was found for it: `base` names the category, without one `text` is to be read."""
+
+    decline: Decline
+    codes: list[Rule]
+    network: Rule | None
+    advice: list[Rule]
+    base: Rule | None
+    text: str
+
+    @property
+    def forbidding(self) -> Rule | None:
+        found = (*self.codes, self.network, *self.advice)
+        return next((rule for rule in found if rule is not None and rule.forbids), None)
+
+
 def classify(decline: Decline, on: date, text_model: Predictor | None = None) -> Verdict:
     """The verdict on one decline by the rules valid on that day; unknown texts go to the model if there is one."""
-    clean = Decline(**{name: as_text(getattr(decline, name)) for name in DECLINE_FIELDS})
-    codes = _code_rules(clean, on)
-    advice = _advice_rules(clean, on)
-    network = _network_rule(clean, on)
-    found = [rule for rule in (*codes, network, *advice) if rule is not None]
+    return classify_many([decline], on, text_model)[0]
+
+
+def classify_many(
+    declines: Iterable[Decline], on: date, text_model: Predictor | None = None
+) -> list[Verdict]:
+    """The verdict on each decline in turn; the text model is asked once for all of them."""
+    readings = [_read(decline, on) for decline in declines]
+    texts = list(dict.fromkeys(reading.text for reading in readings if reading.text))
+    answers = dict(zip(texts, text_model.predict(texts), strict=True)) if text_model and texts else {}
+    return [_conclude(reading, on, answers) for reading in readings]
+
+
+def wording(code: str | None, message: str | None) -> str:
+    """A code and a message as one text; a code without words is left out where there is a message."""
+    spoken = code if code and (not message or WORD.search(code)) else ""
+    return f"{spoken} {message or ''}".strip()
+
+
+def _read(decline: Decline, on: date) -> _Reading:
+    told = {name: value for name in DECLINE_FIELDS if (value := getattr(decline, name)) is not None}
+    cleaned = {name: as_text(value) for name, value in told.items()}
+    same = all(type(value) is str and value == cleaned[name] for name, value in told.items())
+    clean = decline if same else Decline(**cleaned)
+    codes, network, advice = code_rules(clean, on), network_rule(clean, on), advice_rules(clean, on)
     base = _base_rule(clean, codes, network, advice)
-    verdict = _blocked(clean) or _from_text(clean, text_model) if base is None else _verdict(base)
-    forbidding = next((rule for rule in found if rule.forbids), None)
+    unruled = base is None and _blocked(clean) is None
+    return _Reading(clean, codes, network, advice, base, _text_of(clean) if unruled else "")
+
+
+def _text_of(decline: Decline) -> str:
+    code = next((text for text in (decline.code, decline.outcome_reason, decline.failure_code) if text), None)
+    return wording(code, decline.message)
+
+
+def _conclude(reading: _Reading, on: date, answers: Mapping[str, tuple[str, float]]) -> Verdict:
+    if reading.base is not None:
+        verdict = _verdict(reading.base)
+    else:
+        verdict = _blocked(reading.decline) or _from_text(reading.text, answers)
+        other = any_other_rule(reading.decline, on) if verdict.category == "unknown" else None
+        verdict = verdict if other is None else _verdict(other)
+    forbidding = reading.forbidding
     if forbidding is not None:
         return _forbidden(verdict, forbidding)
-    return _debit(_advised(verdict, advice), clean)
+    return _debit(_advised(verdict, reading.advice), reading.decline)
 
 
 def never_again(decline: Decline, on: date) -> bool:
@@ -74,35 +129,6 @@ def forbids_card(decline: Decline, on: date) -> bool:
     return advised or classify(decline, on).category not in MENDABLE
 
 
-def _code_rules(decline: Decline, on: date) -> list[Rule]:
-    """Rules of the three fields that may hold a code: hard ones first, umbrella codes last."""
-    codes = [_key(text) for text in (decline.code, decline.outcome_reason, decline.failure_code) if text]
-    rules = [rule for code in codes if (rule := valid_on(decline_rules().get(code), on))]
-    return sorted(
-        rules, key=lambda rule: (not rule.forbids, rule.rule.removeprefix("code:") in UMBRELLA_CODES)
-    )
-
-
-def _network_rule(decline: Decline, on: date) -> Rule | None:
-    code = (decline.network_decline_code or "").lower()
-    if code.isdigit() and len(code) == 1 and _debit_network(decline) is None:
-        code = f"0{code}"  # A number that lost its leading zero on the way through JSON.
-    for network in (_debit_network(decline) or _key(decline.network or ""), "any"):
-        rule = valid_on(network_rules().get((network, "decline", code)), on)
-        if rule is not None:
-            return rule
-    return None
-
-
-def _advice_rules(decline: Decline, on: date) -> list[Rule]:
-    keys = [("stripe", "advice", _key(decline.advice_code or ""))]
-    if _key(decline.network or "mastercard") == "mastercard":
-        code = (decline.network_advice_code or "").lower().removeprefix("mac").strip()
-        keys.append(("mastercard", "advice", code.zfill(2)))
-    rules = [rule for key in keys if (rule := valid_on(network_rules().get(key), on))]
-    return sorted(rules, key=lambda rule: not rule.forbids)
-
-
 def _base_rule(decline: Decline, codes: list[Rule], network: Rule | None, advice: list[Rule]) -> Rule | None:
     """What names the category: a precise code, the network's code, the advice, an umbrella code."""
     specific = next((rule for rule in codes if rule.rule.removeprefix("code:") not in UMBRELLA_CODES), None)
@@ -110,7 +136,7 @@ def _base_rule(decline: Decline, codes: list[Rule], network: Rule | None, advice
         return specific
     if network is not None:
         return network
-    if _key(decline.outcome_type or "") == "blocked":
+    if key_of(decline.outcome_type or "") == "blocked":
         return None
     named = next((rule for rule in advice if rule.category), None)
     if named is not None:
@@ -147,19 +173,21 @@ def _advised(verdict: Verdict, advice: list[Rule]) -> Verdict:
                 reason=f"{verdict.reason} {rule.reason}",
                 retry_same_card=False,
             )
+        elif not (rule.same_card or rule.category):  # It only tells more of the card.
+            verdict = replace(verdict, reason=f"{verdict.reason} {rule.reason}")
     return verdict if verdict.retry_same_card else replace(verdict, wait_hours=None)
 
 
 def _debit(verdict: Verdict, decline: Decline) -> Verdict:
     """A bank debit is never sent again by itself, whatever the code."""
-    if _debit_network(decline) is None or not verdict.retry_same_card:
+    if debit_network(decline) is None or not verdict.retry_same_card:
         return verdict
     reason = f"{verdict.reason} Bank debits are not sent again without the customer."
     return replace(verdict, move="customer", retry_same_card=False, wait_hours=None, reason=reason)
 
 
 def _blocked(decline: Decline) -> Verdict | None:
-    kind = _key(decline.outcome_type or "")
+    kind = key_of(decline.outcome_type or "")
     if kind == "blocked":
         reason = "Stripe blocked the payment before the bank saw it."
         return Verdict("risk_blocked", "customer", reason, "outcome:blocked", "rule", 1.0, False)
@@ -169,27 +197,24 @@ def _blocked(decline: Decline) -> Verdict | None:
     return None
 
 
-def _from_text(decline: Decline, text_model: Predictor | None) -> Verdict:
-    texts = (decline.message, decline.code, decline.outcome_reason, decline.failure_code)
-    text = next((text.replace("_", " ") for text in texts if text), None)
-    if text is None:
+def _from_text(text: str, answers: Mapping[str, tuple[str, float]]) -> Verdict:
+    if not text:
         return Verdict(
             "unknown", "customer", "Nothing is known of this refusal.", "nothing", "default", 0.0, False
         )
-    if text_model is not None:
-        category, confidence = text_model.predict([text])[0]
-        if category in CATEGORIES and category != "unknown":
-            return Verdict(
-                category,
-                CATEGORY_MOVE.get(category, "customer"),
-                "No rule knows this refusal; its wording is read this way by the text model.",
-                "text_model",
-                "model",
-                confidence,
-                category in SOFT_CATEGORIES,
-                None,
-                CUSTOMER_REASON.get(category, "another_method"),
-            )
+    category, confidence = answers.get(text, ("unknown", 0.0))
+    if category in CATEGORIES and category != "unknown":
+        return Verdict(
+            category,
+            CATEGORY_MOVE.get(category, "customer"),
+            "No rule knows this refusal; its wording is read this way by the text model.",
+            "text_model",
+            "model",
+            confidence,
+            category in SOFT_CATEGORIES,
+            None,
+            CUSTOMER_REASON.get(category, "another_method"),
+        )
     reason = "No rule knows this refusal, and its wording is not clear enough."
     return Verdict("unknown", "customer", reason, "no_match", "default", 0.0, False)
 
@@ -199,11 +224,3 @@ def _verdict(rule: Rule) -> Verdict:
     return Verdict(
         rule.category, rule.move, rule.reason, rule.rule, "rule", 1.0, rule.same_card == "yes", None, neutral
     )
-
-
-def _debit_network(decline: Decline) -> str | None:
-    return DEBIT_NETWORKS.get(_key(decline.payment_method_type or ""))
-
-
-def _key(text: str) -> str:
-    return text.strip().lower().replace(" ", "_").replace("-", "_")

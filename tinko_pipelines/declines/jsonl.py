@@ -10,14 +10,21 @@ from tinko_pipelines.declines.classify import Predictor, classify
 from tinko_pipelines.declines.records import Decline
 
 
-def classify_lines(lines: Iterable[str], on: date, text_model: Predictor | None = None) -> Iterator[str]:
-    """One line out for each line in that is not blank: a verdict, or `{"error": ...}` naming the line."""
+def classify_lines(
+    lines: Iterable[str], on: date, text_model: Predictor | None = None, *, explain: bool = False
+) -> Iterator[str]:
+    """One line out for each line in that is not blank: a verdict, or `{"error": ...}` naming the line.
+
+    `explain` adds the rule, the wait that the network advises and what the customer may be told.
+    """
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            yield json.dumps(_answer(number, line, on, text_model))
+            yield json.dumps(_answer(number, line, on, text_model, explain=explain))
 
 
-def _answer(number: int, line: str, on: date, text_model: Predictor | None) -> dict[str, object]:
+def _answer(
+    number: int, line: str, on: date, text_model: Predictor | None, *, explain: bool
+) -> dict[str, object]:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
@@ -27,6 +34,12 @@ def _answer(number: int, line: str, on: date, text_model: Predictor | None) -> d
     if values.get("decline_code"):  # Stripe's own spelling: the decline code refines the error's code.
         values = {**values, "code": values["decline_code"], "failure_code": values.get("code")}
     verdict = classify(Decline.of(values), on, text_model)
+    more = {
+        "rule": verdict.rule,
+        "wait_hours": verdict.wait_hours,
+        "customer_reason": verdict.customer_reason,
+        "customer_text": verdict.customer_text,
+    }
     return {
         "category": verdict.category,
         "move": verdict.move,
@@ -34,4 +47,5 @@ def _answer(number: int, line: str, on: date, text_model: Predictor | None) -> d
         "source": verdict.source,
         "confidence": round(verdict.confidence, 4),
         "retry_same_card": verdict.retry_same_card,
+        **(more if explain else {}),
     }

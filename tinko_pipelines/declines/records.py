@@ -56,6 +56,17 @@ CUSTOMER_REASON: Mapping[str, str] = {
 }
 """Neutral key for mails; every category not named here is `another_method`, so that none is revealed."""
 
+CUSTOMER_TEXT: Mapping[str, str] = {
+    "funds": "The payment did not go through. Please make sure that the account covers it, or pay another way.",
+    "limit": "The payment is over what the card may pay at present. Please ask your bank, or pay another way.",
+    "card_expired": "The card on file has run out. Please give us the details of the new one.",
+    "card_details": "Some of the card's details do not match. Please enter them again, or pay another way.",
+    "authenticate": "Your bank asks you to confirm the payment. Please open the link and confirm it.",
+    "temporary": "The payment could not be made for a technical reason. Nothing is wrong on your side.",
+    "another_method": "Your bank did not accept the payment. Please ask your bank, or pay another way.",
+}
+"""What the customer may be told, by neutral key; it never says why a bank mistrusts a card."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decline:
@@ -76,7 +87,7 @@ class Decline:
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Decline:
         """Read a mapping with any content; what is neither text nor a number counts as missing."""
-        return cls(**{name: as_text(values.get(name)) for name in DECLINE_FIELDS})
+        return cls(**{name: as_text(values[name]) for name in DECLINE_FIELDS if values.get(name) is not None})
 
 
 DECLINE_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Decline))
@@ -98,6 +109,11 @@ class Verdict:
     retry_same_card: bool
     wait_hours: float | None = None
     customer_reason: str = "another_method"
+
+    @property
+    def customer_text(self) -> str:
+        """What the customer may be told of it."""
+        return CUSTOMER_TEXT[self.customer_reason]
 
 
 def as_text(value: object) -> str | None:

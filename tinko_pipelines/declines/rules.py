@@ -38,6 +38,12 @@ def decline_rules() -> dict[str, tuple[Rule, ...]]:
 
 
 @cache
+def code_spellings() -> dict[str, str]:
+    """How other gateways spell a decline code, in lower case, to the decline code it stands for."""
+    return {row["spelling"]: row["code"] for row in _rows("code_spellings.csv")}
+
+
+@cache
 def network_rules() -> dict[tuple[str, str, str], tuple[Rule, ...]]:
     """(network, 'decline' or 'advice', code) to its rows."""
     found: dict[tuple[str, str, str], tuple[Rule, ...]] = {}
@@ -49,7 +55,9 @@ def network_rules() -> dict[tuple[str, str, str], tuple[Rule, ...]]:
 
 def valid_on(rules: tuple[Rule, ...] | None, on: date) -> Rule | None:
     """The row that holds on that day."""
-    return next((rule for rule in rules or () if rule.valid_from <= on <= rule.valid_until), None)
+    if rules is None:
+        return None
+    return next((rule for rule in rules if rule.valid_from <= on <= rule.valid_until), None)
 
 
 def _rule(row: dict[str, str], name: str) -> Rule:

@@ -1,0 +1,1 @@
+"""Benchmarks of what decides: `python -m benchmarks.model`."""

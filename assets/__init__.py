@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from dagster import AssetsDefinition
 
-from assets.checks import CHECKS
+from assets.checks import CHECKS as DATA_CHECKS
+from assets.drift import model_drift
 from assets.ingest import days_read_again, stripe_changes, stripe_objects
+from assets.model_checks import MODEL_CHECKS
 from assets.recovery import (
     failed_payments,
     ledger_export,
@@ -25,7 +27,9 @@ ASSETS: Sequence[AssetsDefinition] = [
     verdicts,
     recovery_cases,
     reconciliation,
+    model_drift,
     ledger_export,
 ]
+CHECKS = [*DATA_CHECKS, *MODEL_CHECKS]
 
 __all__ = ["ASSETS", "CHECKS", "report_assets"]

@@ -14,6 +14,7 @@ from dagster import (
     op,
 )
 
+from assets.drift import model_drift
 from assets.ingest import days_read_again, stripe_changes, stripe_objects
 from assets.recovery import (
     failed_payments,
@@ -48,6 +49,13 @@ retrain_job = define_asset_job(
     selection=AssetSelection.assets(text_model),
     executor_def=in_process_executor,
     description="Train the text model anew.",
+)
+
+drift_job = define_asset_job(
+    "drift_job",
+    selection=AssetSelection.assets(model_drift),
+    executor_def=in_process_executor,
+    description="Hold the last four weeks against those the timing model in use was trained in.",
 )
 
 report_job = define_asset_job(
@@ -138,6 +146,6 @@ def inbox_job() -> None:
     empty_inbox()
 
 
-ASSET_JOBS = [ingest_job, read_again_job, recovery_job, retrain_job, report_job, reconcile_job]
+ASSET_JOBS = [ingest_job, read_again_job, recovery_job, retrain_job, drift_job, report_job, reconcile_job]
 OP_JOBS: list[JobDefinition] = [retry_job, email_job, inbox_job]
 JOBS: list[Any] = [*ASSET_JOBS, *OP_JOBS]

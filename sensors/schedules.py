@@ -17,6 +17,7 @@ from dagster import (
 )
 
 from sensors.jobs import (
+    drift_job,
     email_job,
     read_again_job,
     reconcile_job,
@@ -138,6 +139,14 @@ weekly_retrain = ScheduleDefinition(
     description="Each Monday, the text model.",
 )
 
+daily_drift = beat(
+    "daily_drift",
+    drift_job,
+    "50 4 * * *",
+    "the last look is still at it",
+    "Each day: is the world still the one the models were trained in.",
+)
+
 SCHEDULES = [
     refresh,
     retry_net,
@@ -146,4 +155,5 @@ SCHEDULES = [
     nightly_reading,
     nightly_report,
     weekly_retrain,
+    daily_drift,
 ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tinko_pipelines.errors import InputError
 from tinko_pipelines.every_account import summed
 from tinko_pipelines.guard import guard
-from tinko_pipelines.reading import Reading
+from tinko_pipelines.learning import Learning
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class App(Reading):
+class App(Learning):
     """Every use case over the same parts, for all accounts."""
 
     def failed_payments(self) -> pa.Table:
@@ -73,7 +73,6 @@ class App(Reading):
         from tinko_pipelines.ledger.mirror import mirror_charges
         from tinko_pipelines.retry.enrol import enrol
         from tinko_pipelines.retry.naming import name_charges
-        from tinko_pipelines.retry.policy import Policy
 
         verdicts = self.lake.read_derived("verdicts", "tinko plan")
         charges = self.lake.table("charges")
@@ -84,7 +83,7 @@ class App(Reading):
         restored.hold_another(self.ledger, self.settings.ledger_mark, account, now)
         for name in self.settings.account_names:
             restored.hold_successor(self.ledger, partial(attempts_named, self.lake, name), name, now)
-        return enrol(self.ledger, verdicts, now=now, policy=Policy.from_settings(self.settings))
+        return self.noted(enrol(self.ledger, verdicts, now=now, policy=self.policy(now)), now)
 
     def plan(self) -> EnrolResult:
         """From the lake to planned cases: find failed payments, classify them, enrol them."""

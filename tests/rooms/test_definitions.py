@@ -94,9 +94,11 @@ def test_everything_is_there() -> None:
         "due_retries",
         "due_messages",
         "webhook_inbox",
+        "drifted",
     }
     assert {each.name for each in repository.schedule_defs} == {
         "refresh", "retry_net", "email_net", "reconcile_hourly", "nightly_reading", "nightly_report", "weekly_retrain",
+        "daily_drift",
     }  # fmt: skip
 
 

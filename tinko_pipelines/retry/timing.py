@@ -28,7 +28,10 @@ class Question:
 class Foresight(Protocol):
     """A timing model as planning sees it."""
 
-    version: str
+    @property
+    def version(self) -> str:
+        """Which one it is; it is stored with every plan it has a part in."""
+        ...
 
     def chances(self, questions: Sequence[Question]) -> Sequence[Sequence[float] | None]:
         """For each question the chance at each of its moments; None where it has no opinion."""

@@ -50,6 +50,7 @@ def drift_checks(tinko: TinkoResource) -> Iterator[AssetCheckResult]:
     findings = {one["name"]: one for one in tinko.app().drift_found().get("findings", [])}
     for name, (finding, _) in DRIFT.items():
         found = findings.get(finding)
+        told: dict[str, MetadataValue]
         if found is None:
             told = {"found": MetadataValue.text("no timing model is in use, so there is nothing to compare")}
         else:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tinko_pipelines.errors import InputError, PromotionRefusedError
+from tinko_pipelines.errors import InputError, PromotionRefusedError, TinkoError
 from tinko_pipelines.reading import Reading
 
 if TYPE_CHECKING:
@@ -231,7 +231,12 @@ class Learning(Reading):
     def _timing_drift(self, now: datetime) -> Sequence[Finding]:
         import pyarrow.compute as pc
 
-        from tinko_pipelines.model.drift import calibration_shifted, features_shifted, scores_shifted
+        from tinko_pipelines.model.drift import (
+            Finding,
+            calibration_shifted,
+            features_shifted,
+            scores_shifted,
+        )
 
         version = self.registry.promoted()
         if version is None or not self.lake.has_derived(TRAINING_SET):
@@ -244,8 +249,11 @@ class Learning(Reading):
         recent = attempts.filter(pc.greater_equal(attempts["attempted_at"], since))
         if not recent.num_rows:
             return ()
-        model = self.workshop.loads(self.registry.artefact(version))
-        measured = self.workshop.evaluate(model, attempts, since, evaluation["base_rate"])
+        try:
+            model = self.workshop.loads(self.registry.artefact(version))
+            measured = self.workshop.evaluate(model, attempts, since, evaluation["base_rate"])
+        except TinkoError as error:
+            return (Finding("scores", False, str(error), "`tinko model rollback` plans without it"),)
         shifted = features_shifted(self.registry.card(version).get("profile") or {}, recent)
         return shifted, scores_shifted(evaluation, measured), calibration_shifted(measured)
 

@@ -273,9 +273,9 @@ def test_however_often_models_change_nothing_moves_into_the_past_or_before_a_wai
         made = replan.moved(case, places, standing, chances, policy) if places else Plan.of(case["plan"])
         assert len(made.times) == len(plan.times)
         assert all(later - earlier >= SPACING for earlier, later in pairwise(made.times))
-        for place, (at, rung) in enumerate(zip(made.times, plan.times, strict=True)):
+        for number_in_plan, (at, rung) in enumerate(zip(made.times, plan.times, strict=True)):
             assert abs(at - rung) <= SHIFT_HOURS * HOUR
-            if place in places:
+            if number_in_plan in places:
                 assert at > now
                 assert at >= failed + timedelta(hours=24.5)
         again = replan.moved({**case, "plan": made.text()}, places, standing, chances, policy)

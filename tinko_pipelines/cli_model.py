@@ -74,14 +74,19 @@ def evaluate(
     if as_json:
         show({"version": found["version"].id, "evaluation": measured, **_judged(found["judgement"])}, True)
         return
-    core = {name: _interval(measured[name]) for name in ("log_loss", "brier", "auc")}
-    holdout = measured["holdout"]
-    show({"version": found["version"].id, **core, "base_log_loss": round(measured["base_log_loss"], 4),
-          "attempts": holdout["rows"], "succeeded": holdout["successes"], "since": holdout["since"]}, False)  # fmt: skip
+    metrics, since = measured["metrics"], measured["holdout"]["since"]
+    core = {name: _interval(metrics["model"][name]) for name in ("log_loss", "brier", "auc")}
+    base = {"base_rate_log_loss": _interval(metrics["base_rate"]["log_loss"])}
+    about = {
+        "attempts": measured["attempts"],
+        "success_rate": round(measured["success_rate"], 4),
+        "since": since,
+    }
+    show({"version": found["version"].id, **core, **base, **about}, False)
     columns = ["category", "attempts", "predicted", "came in"]
     rows = [
-        [one["name"], str(one["rows"]), f"{one['predicted']:.3f}", f"{one['observed']:.3f}"]
-        for one in measured["categories"]
+        [one["name"], str(one["attempts"]), f"{one['predicted']:.3f}", f"{one['observed']:.3f}"]
+        for one in measured["by_category"]
     ]
     show_rows(columns, rows)
     _tell(found["judgement"])

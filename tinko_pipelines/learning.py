@@ -166,9 +166,9 @@ class Learning(Reading):
         )
         better = gain(second, first)
         return {
-            "first": versions[0].id, "second": versions[1].id, "attempts": first["holdout"]["rows"],
-            "first_log_loss": first["log_loss"], "second_log_loss": second["log_loss"],
-            "first_auc": first["auc"], "second_auc": second["auc"],
+            "first": versions[0].id, "second": versions[1].id, "attempts": first["attempts"],
+            **{f"{place}_{name}": found["metrics"]["model"][name]
+               for name in ("log_loss", "auc") for place, found in (("first", first), ("second", second))},
             "gain": None if better is None else dict(zip(("value", "low", "high"), better, strict=True)),
         }  # fmt: skip
 

@@ -111,7 +111,7 @@ def features_shifted(trained: Mapping[str, Spread], recent: pa.Table) -> Finding
 
 def scores_shifted(trained: Evaluation, recent: Evaluation) -> Finding:
     """Whether the model gives the chances it gave on its holdout."""
-    name, rows = "scores", recent["holdout"]["rows"]
+    name, rows = "scores", recent["attempts"]
     if rows < ROWS_LEAST:
         return _too_few(name, rows)
     before, now = trained["score_shares"], recent["score_shares"]
@@ -129,17 +129,17 @@ def scores_shifted(trained: Evaluation, recent: Evaluation) -> Finding:
 
 def calibration_shifted(recent: Evaluation) -> Finding:
     """Whether what was predicted came in, for attempts whose outcome is known."""
-    name, rows = "calibration", recent["holdout"]["rows"]
+    name, rows = "calibration", recent["attempts"]
     if rows < ROWS_LEAST:
         return _too_few(name, rows)
-    slices = [one for one in recent["categories"] if one["rows"] >= ROWS_LEAST]
+    slices = [one for one in recent["by_category"] if one["attempts"] >= ROWS_LEAST]
     off = []
     for one in slices:
-        noise = 2.58 * math.sqrt(one["predicted"] * (1 - one["predicted"]) / one["rows"])
+        noise = 2.58 * math.sqrt(one["predicted"] * (1 - one["predicted"]) / one["attempts"])
         gap = one["observed"] - one["predicted"]
         if abs(gap) > max(CALIBRATION_BOUND, noise):
             off.append(f"{one['name']} {gap:+.3f}")
-    bars = tuple(Bar(one["name"], one["predicted"], one["observed"]) for one in slices)
+    bars = tuple(Bar(str(one["name"]), one["predicted"], one["observed"]) for one in slices)
     if not off:
         return Finding(name, True, f"what was predicted came in, over {rows:,} attempts", bars=bars)
     told = "came in otherwise than predicted: " + ", ".join(off)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinko_pipelines.model.evaluation import Evaluation, Slice, draws
+from tinko_pipelines.model.evaluation import Bin, Evaluation, draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def judge(candidate: Evaluation, in_use: Evaluation | None, bounds: Bounds | Non
     against = "the base rate" if in_use is None else "the model in use"
     gates = (
         _better(candidate, in_use, against, bounds),
-        _calibrated(candidate["categories"], bounds),
+        _calibrated(candidate["by_category"], bounds),
         _no_segment_worse(candidate, in_use, against, bounds),
     )
     return Judgement(against, gates)
@@ -66,12 +66,12 @@ def gain(candidate: Evaluation, in_use: Evaluation | None) -> tuple[float, float
     """By how much the candidate's log loss is lower, with its paired 95 % interval; None where the attempts differ."""
     if in_use is not None and in_use["holdout"]["sha256"] != candidate["holdout"]["sha256"]:
         return None
-    rows = np.array([group["rows"] for group in candidate["groups"]], dtype=float)
-    ours = np.array([group["loss"] for group in candidate["groups"]])
+    rows = np.array([group["attempts"] for group in candidate["groups"]], dtype=float)
+    ours = np.array([group["log_loss"] for group in candidate["groups"]])
     theirs = np.array(
-        [group["base_loss"] for group in candidate["groups"]]
+        [group["base_log_loss"] for group in candidate["groups"]]
         if in_use is None
-        else [group["loss"] for group in in_use["groups"]]
+        else [group["log_loss"] for group in in_use["groups"]]
     )
     drawn = draws(len(rows))
     counts = drawn @ rows
@@ -82,7 +82,7 @@ def gain(candidate: Evaluation, in_use: Evaluation | None) -> tuple[float, float
 
 def _better(candidate: Evaluation, in_use: Evaluation | None, against: str, bounds: Bounds) -> Gate:
     name = "log loss"
-    filled = sum(group["rows"] > 0 for group in candidate["groups"])
+    filled = sum(group["attempts"] > 0 for group in candidate["groups"])
     if filled < bounds.customers_groups:
         told = f"too few customers in the holdout to tell it from noise ({filled} groups of {bounds.customers_groups})"
         return Gate(name, False, told)
@@ -97,18 +97,18 @@ def _better(candidate: Evaluation, in_use: Evaluation | None, against: str, boun
     return Gate(name, False, f"{told}: not above zero, short by {-low:.4f}")
 
 
-def _calibrated(slices: Sequence[Slice], bounds: Bounds) -> Gate:
+def _calibrated(bins: Sequence[Bin], bounds: Bounds) -> Gate:
     wrong = []
-    for one in slices:
-        if one["rows"] < bounds.calibration_rows:
+    for one in bins:
+        if one["attempts"] < bounds.calibration_rows:
             continue
         share = one["predicted"]
-        noise = bounds.sigmas * math.sqrt(share * (1 - share) / one["rows"])
+        noise = bounds.sigmas * math.sqrt(share * (1 - share) / one["attempts"])
         allowed = max(bounds.calibration_gap, noise)
         gap = abs(one["observed"] - share)
         if not gap <= allowed:
             wrong.append(
-                f"{one['name']} predicted {share:.3f}, came in at {one['observed']:.3f} in {one['rows']:,} attempts"
+                f"{one['name']} predicted {share:.3f}, came in at {one['observed']:.3f} in {one['attempts']:,} attempts"
                 f" (off by {gap:.3f}, allowed {allowed:.3f})"
             )
     return Gate("calibration", not wrong, "; ".join(wrong) or "within bounds in every category")
@@ -121,12 +121,12 @@ def _no_segment_worse(candidate: Evaluation, in_use: Evaluation | None, against:
     wrong = []
     for one in candidate["segments"]:
         other = others.get(one["name"])
-        if other is None or one["rows"] < bounds.segment_rows:
+        if other is None or one["attempts"] < bounds.segment_rows:
             continue
         worse = one["log_loss"] / other - 1 if other > 0 else 0.0
         if not worse <= bounds.segment_share:
             wrong.append(
                 f"{one['name']} is {worse:.1%} worse than with {against} ({one['log_loss']:.4f} to {other:.4f},"
-                f" {one['rows']:,} attempts; allowed {bounds.segment_share:.0%})"
+                f" {one['attempts']:,} attempts; allowed {bounds.segment_share:.0%})"
             )
     return Gate("segments", not wrong, "; ".join(wrong) or "none is much worse")

@@ -86,10 +86,14 @@ class Learning(Reading):
         """Train a candidate on the training set or on a table of attempts somebody exported, and keep it."""
         from tinko_pipelines.model.drift import profile
 
-        now = self.clock.now()
+        now, in_use = self.clock.now(), self.registry.promoted()
         attempts = self.attempts() if file is None else self.workshop.read(file, outcome)
-        made = self.workshop.train(attempts, now)
-        card = {"profile": profile(attempts), **made.card, **self._compared(made.card, attempts)}
+        used = None if in_use is None else self.workshop.loads(self.registry.artefact(in_use))
+        made = self.workshop.train(attempts, now, used)
+        card = {**made.card, "profile": profile(attempts)}
+        if in_use is not None:
+            on = cast("Evaluation", card["evaluation"])
+            card["compared"] = {"version": in_use.id, "evaluation": self._measured(in_use, attempts, on)}
         version = self.registry.add(
             made.artefact, card, made.card_html, by=by, reason=reason, now=now, code_version=_code_version()
         )
@@ -97,16 +101,6 @@ class Learning(Reading):
         if self.settings.model_promotion == "auto":
             promoted = self._promote_by_itself(version, judgement)
         return Trained(version, judgement, promoted)
-
-    def _compared(self, card: dict[str, Any], attempts: pa.Table) -> dict[str, Any]:
-        """The model in use, measured on the candidate's holdout; nothing where none is in use or it cannot be."""
-        in_use = self.registry.promoted()
-        if in_use is None:
-            return {}
-        evaluation = cast("Evaluation", card["evaluation"])
-        return {
-            "compared": {"version": in_use.id, "evaluation": self._measured(in_use, attempts, evaluation)}
-        }
 
     def _measured(self, version: Version, attempts: pa.Table, on: Evaluation) -> Evaluation:
         since = datetime.fromisoformat(str(on["holdout"]["since"]))

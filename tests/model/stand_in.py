@@ -12,16 +12,9 @@ import pyarrow.parquet as pq
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.model.evaluation import Evaluation
-from tinko_pipelines.model.workshop import measured
+from tinko_pipelines.model.workshop import Made, TimingModel, measured
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@dataclass
-class Made:
-    artefact: bytes
-    card: dict[str, Any]
-    card_html: str
 
 
 @dataclass(frozen=True)
@@ -31,10 +24,10 @@ class SmallModel:
     def predict(self, hours: Any, amounts: Any) -> Any:
         return self.regression.predict_proba(features(hours, amounts))[:, 1]
 
-    def score(self, cases: pa.Table, moments: Sequence[datetime], history: Any, now: datetime) -> Any:
+    def score(self, table: pa.Table, moments: Sequence[datetime], history: Any, now: datetime) -> Any:
         assert history == "history"
         hours = [moment.hour for moment in moments]
-        amounts = cases["amount_minor"].to_pylist()
+        amounts = table["amount_minor"].to_pylist()
         return np.array([self.predict(hours, [amount] * len(hours)) for amount in amounts])
 
 
@@ -49,7 +42,7 @@ class SmallWorkshop:
     def __init__(self, noise: float = 0.0) -> None:
         self.noise = noise
 
-    def train(self, attempts: pa.Table, now: datetime) -> Made:
+    def train(self, attempts: pa.Table, now: datetime, in_use: TimingModel | None = None) -> Made:
         import skops.io
         from sklearn.linear_model import LogisticRegression
 
@@ -90,7 +83,7 @@ class SmallWorkshop:
     def evaluate(self, model: Any, attempts: pa.Table, since: datetime, base_rate: float) -> Evaluation:
         rows = attempts.filter(pa.compute.greater_equal(attempts["attempted_at"], pa.scalar(since)))
         hours = [at.hour for at in rows["attempted_at"].to_pylist()]
-        return measured(rows, model.predict(hours, rows["amount_minor"].to_pylist()), base_rate=base_rate)
+        return measured(rows, model.predict(hours, rows["amount_minor"].to_pylist()), since, base_rate)
 
 
 def attempts(count: int = 4_000, *, best_hour: int = 18, seed: int = 0, start: datetime = START) -> pa.Table:

@@ -5,18 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from typing import Any
 
 from tinko_pipelines.errors import StoreError
+from tinko_pipelines.model.timing.recovery import TRUSTED
 
-ALLOWED_TYPES = frozenset(
-    {
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    }
-)
-"""What a file may hold beside the types that skops trusts by itself: parts of scikit-learn's own estimators."""
+ALLOWED_TYPES = frozenset(TRUSTED)
+"""What a file may hold beside the types that skops trusts by itself."""
 LARGEST_BYTES = 512 * 1024 * 1024
 UNPACKED_BYTES = 2 * 1024 * 1024 * 1024
 
@@ -34,14 +28,6 @@ def refuse_unless_sound(data: bytes, name: str, sha256: str) -> None:
             f"{name} is not what was stored (its hash differs): it was changed or damaged; train it again"
         )
     _refuse_unknown_types(data, name)
-
-
-def open_artefact(data: bytes, name: str, sha256: str) -> Any:
-    """What the file holds, after all it is held against."""
-    import skops.io
-
-    refuse_unless_sound(data, name, sha256)
-    return skops.io.loads(data, trusted=sorted(ALLOWED_TYPES))
 
 
 def _refuse_unless_skops(data: bytes, name: str) -> None:

@@ -10,26 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from tinko_pipelines.model.timing.schema import OUTCOME, SCHEMA
 from tinko_pipelines.model.workshop import TimingModel
 from tinko_pipelines.retry.timing import Question, Row
 
 CASES_AT_ONCE = 200
-
-CASE_SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("attempt_id", "account_id", "debt_id", "customer_id", "card_fingerprint")),
-        ("attempted_at", pa.timestamp("us", tz="UTC")),
-        ("amount_minor", pa.int64()),
-        ("currency", pa.string()),
-        ("first_failed_at", pa.timestamp("us", tz="UTC")),
-        ("previous_attempt_at", pa.timestamp("us", tz="UTC")),
-        ("attempt_number", pa.int64()),
-        *((name, pa.string()) for name in ("category", "decline_code", "card_brand", "card_funding")),
-        *((name, pa.string()) for name in ("card_country", "payment_method_type", "processor")),
-        ("authenticated", pa.bool_()),
-        ("source", pa.string()),
-    ]
-)  # fmt: skip
+CASE_SCHEMA = pa.schema([field for field in SCHEMA if field.name != OUTCOME])
 """A failed payment in the columns of a training set, as our next attempt would have them."""
 
 
@@ -92,7 +78,6 @@ def _as_attempt(row: Row, now: datetime) -> dict[str, Any]:
         "previous_attempt_at": row.get("last_failed_at"),
         "attempt_number": int(row.get("failed_charges") or 1) + 1,
         "decline_code": row.get("code"),
-        "authenticated": False,
         "source": "ours",
     }
 

@@ -6,19 +6,23 @@ Tests put a small one in its place. Whoever changes the model changes what is be
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tinko_pipelines.model.evaluation import Evaluation, parts
 
+SEGMENTS = ("account_id", "card_brand", "card_country", "currency")
 
-class Candidate(Protocol):
+
+@dataclass(frozen=True, slots=True)
+class Made:
     """What training gives: a skops artefact, its card with `card["evaluation"]`, and the card as a page."""
 
     artefact: bytes
@@ -30,7 +34,7 @@ class TimingModel(Protocol):
     """P(an attempt succeeds at a moment)."""
 
     def score(
-        self, cases: pa.Table, moments: Sequence[datetime], history: Any, now: datetime
+        self, table: pa.Table, moments: Sequence[datetime], history: Any, now: datetime
     ) -> NDArray[np.float64]:
         """The chance of every case (row) at every moment (column), by what is known now."""
         ...
@@ -39,7 +43,7 @@ class TimingModel(Protocol):
 class Workshop(Protocol):
     """The code of one kind of timing model."""
 
-    def train(self, attempts: pa.Table, now: datetime) -> Candidate:
+    def train(self, attempts: pa.Table, now: datetime, in_use: TimingModel | None) -> Made:
         """A candidate from a table of attempts; InputError where they cannot be learned from."""
         ...
 
@@ -58,52 +62,68 @@ class Workshop(Protocol):
     def evaluate(
         self, model: TimingModel, attempts: pa.Table, since: datetime, base_rate: float
     ) -> Evaluation:
-        """The model measured on the retries made since then."""
+        """The model measured on retries made since then that none was trained on."""
         ...
 
 
 class OurWorkshop:
     """The workshop of the gradient-boosted recovery model."""
 
-    def train(self, attempts: pa.Table, now: datetime) -> Candidate:
-        """By `timing.train`."""
-        made: Candidate = _timing("train").train_candidate(attempts, now=now)
-        return made
+    def train(self, attempts: pa.Table, now: datetime, in_use: Any = None) -> Made:
+        """By `timing.train`, with the losses by group that the gates compare."""
+        from tinko_pipelines.model.timing.recovery import RecoveryModel
+        from tinko_pipelines.model.timing.train import train_candidate
+
+        made = train_candidate(attempts, now=now, in_use=in_use)
+        since = datetime.fromisoformat(made.card["data_window"]["learned_until"])
+        measured_parts = self.evaluate(
+            RecoveryModel.loads(made.artefact), attempts, since, made.card["base_rate"]
+        )
+        evaluation = {**measured_parts, **made.card["evaluation"]}
+        return Made(made.artefact, {**made.card, "evaluation": evaluation}, made.card_html)
 
     def loads(self, artefact: bytes) -> TimingModel:
         """By `timing.recovery`."""
-        model: TimingModel = _timing("recovery").RecoveryModel.loads(artefact)
-        return model
+        from tinko_pipelines.model.timing.recovery import RecoveryModel
+
+        return RecoveryModel.loads(artefact)
 
     def read(self, path: Path, outcome: str) -> pa.Table:
         """By `timing.read`."""
-        return _timing("read").read_attempts(path, outcome)
+        from tinko_pipelines.model.timing.read import read_attempts
+
+        return read_attempts(path, outcome)
 
     def history(self, attempts: pa.Table) -> Any:
         """By `timing.history`."""
-        return _timing("history").History(_timing("schema").completed(attempts))
+        from tinko_pipelines.model.timing.history import History
+        from tinko_pipelines.model.timing.schema import completed
+
+        return History(completed(attempts))
 
     def evaluate(self, model: Any, attempts: pa.Table, since: datetime, base_rate: float) -> Evaluation:
-        """On the features of the moments at which each attempt was made."""
-        table = _timing("schema").completed(attempts)
-        history = _timing("history").History(table)
-        rows = _timing("schema").retries(table)
-        rows = rows.filter(pa.compute.greater_equal(rows["attempted_at"], pa.scalar(since)))
-        return measured(rows, model.predict(model.features(rows, history)), base_rate=base_rate)
+        """On the customers that no model learns from, by what was known before each attempt."""
+        from tinko_pipelines.model.timing.history import History
+        from tinko_pipelines.model.timing.schema import completed, retries
+        from tinko_pipelines.model.timing.split import held_back
 
-
-SEGMENTS = ("account_id", "card_brand", "card_country", "currency")
+        table = completed(attempts)
+        rows = retries(table)
+        rows = rows.filter(pc.greater_equal(rows["attempted_at"], pa.scalar(since)))
+        rows = rows.filter(pa.array(held_back(rows)))
+        return measured(rows, model.predict(model.features(rows, History(table))), since, base_rate)
 
 
 def measured(rows: pa.Table, chances: NDArray[np.float64], since: datetime, base_rate: float) -> Evaluation:
     """Chances held against attempts in the columns of a training set; who is not known stands for himself by his debt."""
-    timing = _timing("evaluate")
-    succeeded = rows["succeeded"].to_numpy(zero_copy_only=False).astype(bool)
-    known = rows["customer_id"].to_pylist() if "customer_id" in rows.column_names else [None] * rows.num_rows
+    from tinko_pipelines.model.timing.evaluate import Executed, evaluate
+
+    succeeded = np.array(rows["succeeded"].to_pylist(), dtype=bool)
+    known = rows["customer_id"].to_pylist()
     customers = [str(who or debt) for who, debt in zip(known, rows["debt_id"].to_pylist(), strict=True)]
     codes = np.unique(np.array(customers, dtype=str), return_inverse=True)[1]
-    executed = timing.Executed(succeeded, codes, np.array(_names(rows, "category"), dtype=str))
-    found = timing.evaluate(executed, chances, base_rate)
+    executed = Executed(succeeded, codes, np.array(_names(rows, "category"), dtype=str))
+    found = evaluate(executed, chances, base_rate)
     added = parts(
         chances,
         succeeded,
@@ -120,7 +140,3 @@ def _names(rows: pa.Table, name: str) -> list[str]:
     if name not in rows.column_names:
         return ["unknown"] * rows.num_rows
     return [str(value or "unknown") for value in rows[name].to_pylist()]
-
-
-def _timing(name: str) -> Any:
-    return import_module(f"tinko_pipelines.model.timing.{name}")

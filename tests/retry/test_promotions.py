@@ -1,0 +1,217 @@
+"""A promotion as people make it, by the command line, beside an application that runs on and plans by it at once."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from assets.model_checks import timing_model_is_usable
+from resources import TinkoResource
+from tests.retry.shop import Shop, passing_later
+from tinko_pipelines.learning import TRAINING_SET
+from tinko_pipelines.model.registry import ARTEFACT_FILE, Registry
+from tinko_pipelines.model.timing.schema import completed
+from tinko_pipelines.retry.replan import Plan
+from tinko_pipelines.sandbox.process import SandboxProcess
+
+
+def exported(until: datetime, *, count: int = 12_000, best_hour: int = 18, seed: int = 0) -> pa.Table:
+    """Debts that failed and were retried once, more often with success about the best hour; up to that moment."""
+    draw = np.random.default_rng(seed)
+    start = until - timedelta(hours=0.25 * count + 130)
+    rows: list[dict[str, Any]] = []
+    for number in range(count):
+        failed = start + timedelta(hours=0.25 * number)
+        at = failed + timedelta(hours=float(draw.uniform(24, 120)))
+        away = min((at.hour - best_hour) % 24, (best_hour - at.hour) % 24)
+        passed = bool(draw.random() < 1 / (1 + np.exp(-(1.3 - away * 0.28))))
+        same = {"debt_id": f"in_{number}", "customer_id": f"cus_{draw.integers(0, 4_000)}", "currency": "usd",
+                "amount_minor": int(draw.integers(500, 9_000)), "card_brand": "visa"}  # fmt: skip
+        code = {"category": "insufficient_funds", "decline_code": "insufficient_funds"}
+        nothing = dict.fromkeys(code)
+        rows += [
+            {**same, **nothing, "attempted_at": failed, "succeeded": False},
+            {**same, **code, "attempted_at": at, "succeeded": passed},
+        ]
+    return pa.Table.from_pylist(rows)
+
+
+class Place:
+    """A shop whose application runs on, and the command line beside it."""
+
+    def __init__(self, base: str, folder: Path) -> None:
+        self.shop = Shop(base, folder / "state")
+        self.folder = folder
+        clean = {
+            name: value for name, value in os.environ.items() if not name.startswith(("TINKO_", "STRIPE_"))
+        }
+        self.environment = {**clean, "TINKO_STATE": str(folder / "state"), "TINKO_STRIPE_API_BASE": base,
+                            "TINKO_CLOCK": "sandbox"}  # fmt: skip
+
+    def tinko(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from tinko_pipelines.cli import main; main()", "model", *arguments],
+            env={**self.environment, **environment}, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    def found(self, *arguments: str, **environment: str) -> dict[str, Any]:
+        done = self.tinko(*arguments, "--json", **environment)
+        assert done.returncode == 0, done.stderr
+        parsed: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        return parsed
+
+    def train(self, **changes: Any) -> str:
+        path = self.folder / "attempts.parquet"
+        pq.write_table(exported(self.shop.app.clock.now(), **changes), path)
+        made = self.found("train", "--attempts", str(path), "--reason", "a test")
+        return str(made["version"]["id"])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("promotions")
+    with SandboxProcess(folder / "sandbox", seed=5, charges=1, history_days=1) as process:
+        made = Place(process.base, folder)
+        table = completed(exported(made.shop.app.clock.now()))
+        made.shop.app.lake.write_derived(TRAINING_SET, table)
+        yield made
+        made.shop.app.ledger.close()
+
+
+pytestmark = pytest.mark.slow
+
+
+def debt(place: Place, number: int) -> str:
+    made = place.shop.stripe.fixture(
+        "failed_invoice", codes=passing_later(place.shop), email=f"{number}@example.com"
+    )
+    return str(made["invoice"])
+
+
+def test_promoted_rolled_back_and_broken_the_running_application_follows(place: Place) -> None:
+    shop = place.shop
+    first = debt(place, 1)
+    shop.refresh()
+    assert shop.case(first)["policy_version"] == "ladder-1"
+    ladder = Plan.of(shop.case(first)["plan"]).times
+
+    version = place.train()
+    shop.refresh()
+    assert shop.case(first)["policy_version"] == "ladder-1", "a candidate plans nothing"
+    place.found("promote", version, "--reason", "it is better")
+    second = debt(place, 2)
+    shop.refresh()
+    for one in (first, second):
+        case, plan = shop.case(one), Plan.of(shop.case(one)["plan"])
+        assert case["policy_version"] == f"ladder-1+timing:{version}"
+        assert all(chance is not None and 0 < chance < 1 for chance in plan.chances)
+        assert sum(at.hour in range(14, 23) for at in plan.times) > len(plan.times) / 2
+    assert Plan.of(shop.case(first)["plan"]).rungs == ladder
+    before = shop.case(first)
+    shop.refresh()
+    assert shop.case(first) == before, "planned by the same model it stays as it is"
+
+    explained = place.found("explain", first)
+    assert (explained["model"], explained["seen_by"]) == (version, version)
+    assert len(explained["plan"]) == len(ladder)
+    best = explained["outlook"]["best_hours"]
+    assert len(explained["outlook"]["hours"]) == 168
+    assert best[0]["chance"] == max(hour["chance"] for hour in explained["outlook"]["hours"])
+    assert {one["property"] for one in explained["outlook"]["contributions"]} & {"amount_minor", "category"}
+    told = place.tinko("explain", first).stdout
+    assert f"ladder-1+timing:{version}" in told
+    assert "where the chance is best" in told
+
+    artefact = place.shop.app.settings.timing_dir / "versions" / version / ARTEFACT_FILE
+    whole = artefact.read_bytes()
+    artefact.write_bytes(b"\x80\x04" + whole)
+    third = debt(place, 3)
+    shop.app.ingest_changes()
+    result = shop.app.plan()
+    assert result.created == 1
+    assert "no skops file but a pickle" in result.notices[0]
+    assert shop.case(third)["policy_version"] == "ladder-1"
+    assert shop.case(first) == before, "what a model planned stands while it cannot be read"
+    assert not checked(place).passed
+    artefact.write_bytes(whole)
+    shop.refresh()
+    assert shop.case(third)["policy_version"] == f"ladder-1+timing:{version}"
+    assert checked(place).passed
+
+    back = place.found("rollback", "--reason", "it was a test")
+    assert back["act"]["version"] is None
+    shop.refresh()
+    assert shop.case(first)["policy_version"] == "ladder-1"
+    assert Plan.of(shop.case(first)["plan"]).times == ladder
+    assert "the ladder for insufficient_funds" in place.tinko("explain", first).stdout
+    shop.until_due(first)
+    shop.app.drain(owner="test")
+    assert [row["state"] for row in shop.attempts(first)] == ["succeeded"]
+
+
+def checked(place: Place) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in place.environment.items():
+            patch.setenv(name, value)
+        return timing_model_is_usable(TinkoResource(state=str(place.shop.app.settings.state)))
+
+
+def test_a_promotion_is_refused_with_the_gate_and_its_number_unless_anyway(place: Place) -> None:
+    good = place.train(seed=3)
+    other = place.train(seed=3, best_hour=6)
+    place.found("promote", good, "--reason", "it is better")
+    refused = place.tinko("promote", other, "--reason", "for fun", "--by", "ada")
+    assert refused.returncode == 7
+    assert "measured on different attempts" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    forced = place.found("promote", other, "--reason", "for fun", "--anyway", "--by", "ada")
+    assert (forced["act"]["anyway"], forced["passed"]) == (True, False)
+    acts = Registry(place.shop.app.settings.timing_dir).journal.history()[-2:]
+    assert [(act.act, act.by, act.anyway, act.version) for act in acts] == [
+        ("refused", "cli:ada", False, other),
+        ("promote", "cli:ada", True, other),
+    ]
+    assert all("log loss" in act.detail for act in acts)
+    assert place.found("rollback", "--reason", "enough")["act"]["version"] == good
+    compared = place.found("compare", good, other)
+    assert compared["gain"]["high"] < 0, "on the training set's own attempts the other is worse"
+    listed = {one["version"]: one["state"] for one in place.found("list")["versions"]}
+    assert (listed[good], listed[other]) == ("promoted", "retired")
+    assert place.tinko("promote", good, "--reason", "again", "--anyway").returncode == 2
+    assert place.found("rollback", "--reason", "enough")["act"]["version"] is None
+
+
+@pytest.mark.parametrize(("count", "promoted"), [(12_000, True), (1_000, False)])
+def test_by_setting_a_candidate_that_passes_is_promoted_by_itself(
+    place: Place, count: int, promoted: bool
+) -> None:
+    path = place.folder / f"auto-{count}.parquet"
+    spoiled = exported(place.shop.app.clock.now(), count=count, seed=11)
+    if not promoted:
+        dealt = np.random.default_rng(2).permutation(np.array(spoiled["succeeded"].to_pylist()[1::2]))
+        outcome = [False, *(value for one in dealt for value in (bool(one), False))][: spoiled.num_rows]
+        place_of = spoiled.column_names.index("succeeded")
+        spoiled = spoiled.set_column(place_of, "succeeded", pa.array(outcome))
+    pq.write_table(spoiled, path)
+    made = place.found("train", "--attempts", str(path), TINKO_MODEL_PROMOTION="auto")
+    assert made["promoted"] is promoted
+    last = Registry(place.shop.app.settings.timing_dir).journal.history()[-1]
+    assert (last.act, last.by, last.version) == (
+        "promote" if promoted else "refused",
+        "auto",
+        made["version"]["id"],
+    )
+    assert place.tinko("evaluate").stdout.count("log loss: ") == 1
+    drift = place.found("drift") if promoted else None
+    if drift is not None:
+        names = {one["name"] for one in drift["findings"]}
+        assert {"features", "scores", "calibration", "unknown verdicts", "new codes and texts"} == names

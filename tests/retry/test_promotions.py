@@ -17,11 +17,13 @@ import pytest
 from assets.model_checks import timing_model_is_usable
 from resources import TinkoResource
 from tests.retry.shop import Shop, passing_later
-from tinko_pipelines.learning import TRAINING_SET
+from tinko_pipelines.app import App
+from tinko_pipelines.learning import TRAINING_SET, Trained
 from tinko_pipelines.model.registry import ARTEFACT_FILE, Registry
 from tinko_pipelines.model.timing.schema import completed
 from tinko_pipelines.retry.replan import Plan
 from tinko_pipelines.sandbox.process import SandboxProcess
+from tinko_pipelines.settings import load_settings
 
 
 def exported(until: datetime, *, count: int = 12_000, best_hour: int = 18, seed: int = 0) -> pa.Table:
@@ -69,11 +71,13 @@ class Place:
         parsed: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         return parsed
 
-    def train(self, **changes: Any) -> str:
+    def train(self, attempts: pa.Table, promotion: str = "manual") -> Trained:
+        """By an application of its own, as another process would."""
         path = self.folder / "attempts.parquet"
-        pq.write_table(exported(self.shop.app.clock.now(), **changes), path)
-        made = self.found("train", "--attempts", str(path), "--reason", "a test")
-        return str(made["version"]["id"])
+        pq.write_table(attempts, path)
+        app = App(load_settings(state=self.folder / "state", stripe_api_base=self.shop.app.settings.stripe_api_base,
+                                clock="sandbox", model_promotion=promotion))  # fmt: skip
+        return app.train_timing(path, by="cli:test", reason="a test")
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +108,11 @@ def test_promoted_rolled_back_and_broken_the_running_application_follows(place: 
     assert shop.case(first)["policy_version"] == "ladder-1"
     ladder = Plan.of(shop.case(first)["plan"]).times
 
-    version = place.train()
+    path = place.folder / "exported.parquet"
+    pq.write_table(exported(shop.app.clock.now()).rename_columns({"succeeded": "paid"}), path)
+    trained = place.found("train", "--attempts", str(path), "--outcome", "paid", "--reason", "a test")
+    version = trained["version"]["id"]
+    assert (trained["passed"], trained["promoted"]) == (True, False)
     shop.refresh()
     assert shop.case(first)["policy_version"] == "ladder-1", "a candidate plans nothing"
     place.found("promote", version, "--reason", "it is better")
@@ -166,52 +174,45 @@ def checked(place: Place) -> Any:
 
 
 def test_a_promotion_is_refused_with_the_gate_and_its_number_unless_anyway(place: Place) -> None:
-    good = place.train(seed=3)
-    other = place.train(seed=3, best_hour=6)
-    place.found("promote", good, "--reason", "it is better")
+    now, app = place.shop.app.clock.now(), place.shop.app
+    good = place.train(exported(now, seed=3)).version.id
+    other = place.train(exported(now, seed=3, best_hour=6)).version.id
+    app.promote(good, reason="it is better", by="ada")
     refused = place.tinko("promote", other, "--reason", "for fun", "--by", "ada")
     assert refused.returncode == 7
     assert "measured on different attempts" in refused.stderr
     assert "Traceback" not in refused.stderr
     forced = place.found("promote", other, "--reason", "for fun", "--anyway", "--by", "ada")
     assert (forced["act"]["anyway"], forced["passed"]) == (True, False)
-    acts = Registry(place.shop.app.settings.timing_dir).journal.history()[-2:]
+    acts = Registry(app.settings.timing_dir).journal.history()[-2:]
     assert [(act.act, act.by, act.anyway, act.version) for act in acts] == [
         ("refused", "cli:ada", False, other),
         ("promote", "cli:ada", True, other),
     ]
     assert all("log loss" in act.detail for act in acts)
-    assert place.found("rollback", "--reason", "enough")["act"]["version"] == good
+    assert app.rollback_model(reason="enough", by="ada").version == good
     compared = place.found("compare", good, other)
     assert compared["gain"]["high"] < 0, "on the training set's own attempts the other is worse"
-    listed = {one["version"]: one["state"] for one in place.found("list")["versions"]}
-    assert (listed[good], listed[other]) == ("promoted", "retired")
-    assert place.tinko("promote", good, "--reason", "again", "--anyway").returncode == 2
-    assert place.found("rollback", "--reason", "enough")["act"]["version"] is None
+    states = {one.version.id: one.state for one in app.registry.versions()}
+    assert (states[good], states[other]) == ("promoted", "retired")
+    assert place.tinko("list").stdout.count(good) >= 3
+    assert app.rollback_model(reason="enough", by="ada").version is None
 
 
-@pytest.mark.parametrize(("count", "promoted"), [(12_000, True), (1_000, False)])
-def test_by_setting_a_candidate_that_passes_is_promoted_by_itself(
-    place: Place, count: int, promoted: bool
-) -> None:
-    path = place.folder / f"auto-{count}.parquet"
-    spoiled = exported(place.shop.app.clock.now(), count=count, seed=11)
-    if not promoted:
-        dealt = np.random.default_rng(2).permutation(np.array(spoiled["succeeded"].to_pylist()[1::2]))
-        outcome = [False, *(value for one in dealt for value in (bool(one), False))][: spoiled.num_rows]
-        place_of = spoiled.column_names.index("succeeded")
-        spoiled = spoiled.set_column(place_of, "succeeded", pa.array(outcome))
-    pq.write_table(spoiled, path)
-    made = place.found("train", "--attempts", str(path), TINKO_MODEL_PROMOTION="auto")
-    assert made["promoted"] is promoted
-    last = Registry(place.shop.app.settings.timing_dir).journal.history()[-1]
-    assert (last.act, last.by, last.version) == (
-        "promote" if promoted else "refused",
-        "auto",
-        made["version"]["id"],
-    )
-    assert place.tinko("evaluate").stdout.count("log loss: ") == 1
-    drift = place.found("drift") if promoted else None
-    if drift is not None:
-        names = {one["name"] for one in drift["findings"]}
-        assert {"features", "scores", "calibration", "unknown verdicts", "new codes and texts"} == names
+def test_by_setting_a_candidate_that_passes_is_promoted_by_itself(place: Place) -> None:
+    app = place.shop.app
+    good = place.train(exported(app.clock.now(), seed=11), "auto")
+    assert good.promoted, good.judgement.refusal
+    same = place.train(exported(app.clock.now(), seed=12), "auto")
+    assert not same.promoted
+    assert "better than the model in use" in same.judgement.refusal
+    acts = [(act.act, act.by, act.version) for act in app.registry.journal.history()]
+    assert acts[-3:] == [
+        ("promote", "auto", good.version.id),
+        ("added", "cli:test", same.version.id),
+        ("refused", "auto", same.version.id),
+    ]
+    assert app.model_in_use() == good.version.id
+    assert place.tinko("evaluate", good.version.id).stdout.count("log loss: ") == 1
+    names = {one["name"] for one in place.found("drift")["findings"]}
+    assert names == {"features", "scores", "calibration", "unknown verdicts", "new codes and texts"}

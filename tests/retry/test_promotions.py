@@ -87,6 +87,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         made = Place(process.base, folder)
         table = completed(exported(made.shop.app.clock.now()))
         made.shop.app.lake.write_derived(TRAINING_SET, table)
+        made.shop.refresh()
         yield made
         made.shop.app.ledger.close()
 

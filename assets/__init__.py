@@ -6,6 +6,7 @@ from dagster import AssetsDefinition
 
 from assets.checks import CHECKS
 from assets.ingest import days_read_again, stripe_changes, stripe_objects
+from assets.models import recovery_model, training_set
 from assets.recovery import (
     failed_payments,
     ledger_export,
@@ -26,6 +27,8 @@ ASSETS: Sequence[AssetsDefinition] = [
     recovery_cases,
     reconciliation,
     ledger_export,
+    training_set,
+    recovery_model,
 ]
 
 __all__ = ["ASSETS", "CHECKS", "report_assets"]

@@ -15,6 +15,7 @@ from dagster import (
 )
 
 from assets.ingest import days_read_again, stripe_changes, stripe_objects
+from assets.models import recovery_model, training_set
 from assets.recovery import (
     failed_payments,
     ledger_export,
@@ -48,6 +49,14 @@ retrain_job = define_asset_job(
     selection=AssetSelection.assets(text_model),
     executor_def=in_process_executor,
     description="Train the text model anew.",
+)
+
+timing_job = define_asset_job(
+    "timing_job",
+    selection=AssetSelection.assets(training_set, recovery_model),
+    executor_def=in_process_executor,
+    tags={"dagster/max_runtime": "3600"},
+    description="Gather every attempt with what was known before it, and train a candidate of the recovery model.",
 )
 
 report_job = define_asset_job(
@@ -138,6 +147,6 @@ def inbox_job() -> None:
     empty_inbox()
 
 
-ASSET_JOBS = [ingest_job, read_again_job, recovery_job, retrain_job, report_job, reconcile_job]
+ASSET_JOBS = [ingest_job, read_again_job, recovery_job, retrain_job, timing_job, report_job, reconcile_job]
 OP_JOBS: list[JobDefinition] = [retry_job, email_job, inbox_job]
 JOBS: list[Any] = [*ASSET_JOBS, *OP_JOBS]

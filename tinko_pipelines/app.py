@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from tinko_pipelines.checks import InvariantResult
     from tinko_pipelines.ledger.control import Pause
+    from tinko_pipelines.model.timing.train import Candidate
     from tinko_pipelines.outreach.send import SendResult
     from tinko_pipelines.privacy.erase import Erasing
     from tinko_pipelines.reconcile import Reconciled
@@ -59,6 +60,22 @@ class App(Reading):
         table = classify_payments(failed, self.clock.now().date(), self.text_model())
         self.lake.write_derived("verdicts", table)
         return table
+
+    def training_set(self) -> pa.Table:
+        """Gather every attempt with what was known before it, and keep them as a derived table."""
+        from tinko_pipelines.model.timing.training_set import training_set
+
+        self.lake.refuse_if_empty()
+        return training_set(self.lake, self.ledger, self.clock.now(), self.text_model())
+
+    def train_timing(self) -> Candidate:
+        """Train a candidate of the recovery model on the training set, and keep it beside the models in use."""
+        from tinko_pipelines.model.timing.train import store_candidate, train_candidate
+
+        attempts = self.lake.read_derived("training_set", "tinko model train")
+        candidate = train_candidate(attempts, now=self.clock.now())
+        store_candidate(candidate, self.settings.model_dir / "timing" / "candidate")
+        return candidate
 
     def classify_lines(self, lines: Iterable[str]) -> Iterable[str]:
         """JSON lines of declines in, JSON lines of verdicts out."""
@@ -241,6 +258,8 @@ class App(Reading):
             self.failed_payments()
         if self.lake.has_derived("verdicts"):
             self.verdicts()
+        if self.lake.has_derived("training_set"):
+            self.training_set()
         if self.settings.export_dir.exists():
             self.export_ledger()
         if self.settings.warehouse_path.exists() or self.settings.snapshot_path.exists():

@@ -24,7 +24,9 @@ def invented(debts: int = 1_500, seed: int = 0, tries: int = 3) -> pa.Table:
     gap = random.integers(86_400, 4 * 86_400, (debts, tries))
     at = began[:, None] + np.cumsum(np.c_[np.zeros((debts, 1), np.int64), gap], axis=1)
     hour = at // 3600 % 24
-    chance = np.array(list(CHANCES.values()))[category][:, None] * np.where((hour > 8) & (hour < 20), 1.3, 0.6)
+    chance = np.array(list(CHANCES.values()))[category][:, None] * np.where(
+        (hour > 8) & (hour < 20), 1.3, 0.6
+    )
     passed = random.random(at.shape) < chance * np.where(good[customer % debts], 1.2, 0.8)[:, None]
     passed[:, 0] = False
     made = np.cumsum(np.cumsum(passed, axis=1), axis=1) <= 1

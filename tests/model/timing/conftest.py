@@ -1,7 +1,6 @@
 """A shop at a sandbox of its own, with a ledger of each kind."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 

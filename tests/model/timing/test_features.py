@@ -79,7 +79,9 @@ def test_a_rate_of_retries_counts_its_window_alone() -> None:
     *_, found = known(table(*old, row(90, 0, debt_id="in_5"), row(91, 60, debt_id="in_5")))
     assert found["category_success_rate_90d"] == pytest.approx(0.25)
     *_, lately = known(
-        table(*(row(n, n, debt_id="in_0", succeeded=True) for n in range(1, 30)), row(91, 600, debt_id="in_5"))
+        table(
+            *(row(n, n, debt_id="in_0", succeeded=True) for n in range(1, 30)), row(91, 600, debt_id="in_5")
+        )
     )
     assert lately["category_success_rate_90d"] == pytest.approx((28 + 5 * 0.25) / (28 + 5))
 
@@ -129,7 +131,9 @@ def test_whatever_happens_at_its_moment_or_later_changes_no_feature(
     values = []
     for whole in (first, then):
         found = matrix(whole, History(whole), names)
-        values.append({name: found[at] for at, name in enumerate(whole["attempt_id"].to_pylist()) if name in kept})
+        values.append(
+            {name: found[at] for at, name in enumerate(whole["attempt_id"].to_pylist()) if name in kept}
+        )
     for name in kept:
         np.testing.assert_array_equal(values[0][name], values[1][name])
 
@@ -142,7 +146,9 @@ def test_a_grid_says_at_each_hour_what_a_row_at_that_hour_would() -> None:
     wide = grid(cases, moments, int(NOW.timestamp() * 1e6), history, names).reshape(40, 30, -1)
     clock = [NAMES.index(name) for name in NAMES if name.startswith(("hour", "day_of", "days_to"))]
     for number in (0, 11, 29):
-        at = pa.chunked_array([pa.array(np.full(40, moments[number])).cast(SCHEMA.field("attempted_at").type)])
+        at = pa.chunked_array(
+            [pa.array(np.full(40, moments[number])).cast(SCHEMA.field("attempted_at").type)]
+        )
         rows = cases.set_column(cases.column_names.index("attempted_at"), "attempted_at", at)
         alone = matrix(rows, history, names)
         np.testing.assert_array_equal(wide[:, number, clock], alone[:, clock])
@@ -157,7 +163,8 @@ def test_names_never_seen_share_a_code_of_their_own() -> None:
     whole = completed(invented(300))
     names = learn_names(whole)
     seen, new, none = (
-        completed(table(row(1, 0, category="do_not_honor", card_brand=brand))) for brand in ("visa", "mir", None)
+        completed(table(row(1, 0, category="do_not_honor", card_brand=brand)))
+        for brand in ("visa", "mir", None)
     )
     at = NAMES.index("card_brand")
     codes = [matrix(one, History(whole), names)[0, at] for one in (seen, new, none)]

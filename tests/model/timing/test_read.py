@@ -60,7 +60,10 @@ def test_missing_columns_are_filled_from_the_rows(tmp_path: Path) -> None:
         ("in_1,2026-01-05T08:00:00Z,2,1", r"row 2 holds '2'"),
         ("in_1,2026-01-05T08:00:00Z,,1", r"row 2 holds None"),
         ("in_1,yesterday,1,1", r"column attempted_at holds 'yesterday' in row 2, which is not a moment"),
-        ("in_1,2026-01-05T08:00:00Z,1,much", r"column amount_minor holds 'much' in row 2, which is not int64"),
+        (
+            "in_1,2026-01-05T08:00:00Z,1,much",
+            r"column amount_minor holds 'much' in row 2, which is not int64",
+        ),
     ],
 )
 def test_a_value_of_no_use_is_named_by_column_and_row(tmp_path: Path, line: str, told: str) -> None:
@@ -71,7 +74,11 @@ def test_a_value_of_no_use_is_named_by_column_and_row(tmp_path: Path, line: str,
 @pytest.mark.parametrize(
     ("head", "outcome", "told"),
     [
-        ("debt_id,attempted_at,paid", "succeeded", "has no column succeeded; it has debt_id, attempted_at, paid"),
+        (
+            "debt_id,attempted_at,paid",
+            "succeeded",
+            "has no column succeeded; it has debt_id, attempted_at, paid",
+        ),
         ("attempted_at,paid,debt", "paid", "has no column debt_id: What was to be paid"),
         ("debt_id,when,paid", "paid", "has no column attempted_at: When the attempt was made"),
         ("debt_id,attempted_at,authenticated", "authenticated", "is known before an attempt"),
@@ -87,7 +94,11 @@ def test_a_column_that_is_missing_or_no_outcome_is_named(
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("not parquet")
     (tmp_path / "a.xlsx").write_text("not a table")
-    for name, told in (("a.parquet", "cannot be read"), ("a.xlsx", "neither .parquet nor .csv"), ("b.csv", "no file")):
+    for name, told in (
+        ("a.parquet", "cannot be read"),
+        ("a.xlsx", "neither .parquet nor .csv"),
+        ("b.csv", "no file"),
+    ):
         with pytest.raises(InputError, match=told):
             read_attempts(tmp_path / name)
 

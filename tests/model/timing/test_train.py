@@ -28,7 +28,9 @@ def candidate() -> Candidate:
 def test_the_card_tells_what_the_artefact_is(candidate: Candidate) -> None:
     card = candidate.card
     assert card["sha256"] == hashlib.sha256(candidate.artefact).hexdigest()
-    assert card["rows"]["learned"] + card["rows"]["judged"] < card["rows"]["retries"] < card["rows"]["attempts"]
+    assert (
+        card["rows"]["learned"] + card["rows"]["judged"] < card["rows"]["retries"] < card["rows"]["attempts"]
+    )
     assert card["data_window"]["from"] < card["data_window"]["learned_until"] < card["data_window"]["until"]
     assert {row["name"] for row in card["features"]} == {feature.name for feature in FEATURES}
     assert [row["importance"] for row in card["features"][:2]] > [0.0, 0.0]
@@ -61,7 +63,9 @@ def test_training_is_repeatable(candidate: Candidate) -> None:
     assert again == candidate
     table = invented(6_000)
     mixed = table.take(pa.array(np.random.default_rng(1).permutation(table.num_rows)))
-    assert train_candidate(mixed, now=NOW).artefact == candidate.artefact, "the order of the rows says nothing"
+    assert train_candidate(mixed, now=NOW).artefact == candidate.artefact, (
+        "the order of the rows says nothing"
+    )
 
 
 def test_the_model_in_use_is_judged_beside_it(candidate: Candidate) -> None:
@@ -142,7 +146,9 @@ def test_a_category_never_seen_has_a_chance_of_its_own(candidate: Candidate) -> 
     named = with_column(whole, "category", pa.array(["brand_new"] * whole.num_rows))
     found = model.predict(model.features(retries(named), History(named)))
     assert ((found > 0) & (found < 1)).all()
-    code = model.features(retries(named), History(named))[:, [f.name for f in FEATURES].index("previous_category")]
+    code = model.features(retries(named), History(named))[
+        :, [f.name for f in FEATURES].index("previous_category")
+    ]
     assert set(code) == {len(model.vocabulary["category"])}
 
 

@@ -8,6 +8,7 @@ from assets.checks import CHECKS as DATA_CHECKS
 from assets.drift import model_drift
 from assets.ingest import days_read_again, stripe_changes, stripe_objects
 from assets.model_checks import MODEL_CHECKS
+from assets.models import recovery_model, training_set
 from assets.recovery import (
     failed_payments,
     ledger_export,
@@ -27,8 +28,10 @@ ASSETS: Sequence[AssetsDefinition] = [
     verdicts,
     recovery_cases,
     reconciliation,
-    model_drift,
     ledger_export,
+    training_set,
+    recovery_model,
+    model_drift,
 ]
 CHECKS = [*DATA_CHECKS, *MODEL_CHECKS]
 

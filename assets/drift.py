@@ -3,6 +3,7 @@
 from dagster import MaterializeResult, MetadataValue, asset
 
 from assets.ingest import OWNERS
+from assets.models import training_set
 from assets.recovery import recovery_cases
 from resources import TinkoResource
 from tinko_pipelines.model.drift import Bar
@@ -23,10 +24,10 @@ def plot(bars: tuple[Bar, ...]) -> str:
 
 
 @asset(
-    group_name="plan",
+    group_name="learn",
     kinds={"python"},
     owners=OWNERS,
-    deps=[recovery_cases],
+    deps=[recovery_cases, training_set],
     description="The last four weeks held against those the timing model in use was trained in: features, chances, outcomes, words.",
 )
 def model_drift(tinko: TinkoResource) -> MaterializeResult:  # type: ignore[type-arg]

@@ -25,6 +25,7 @@ from sensors.jobs import (
     report_job,
     retrain_job,
     retry_job,
+    timing_job,
 )
 from tinko_pipelines.errors import SettingsError
 from tinko_pipelines.settings import load_settings
@@ -139,6 +140,14 @@ weekly_retrain = ScheduleDefinition(
     description="Each Monday, the text model.",
 )
 
+weekly_timing = ScheduleDefinition(
+    name="weekly_timing",
+    job=timing_job,
+    cron_schedule="50 3 * * 1",
+    default_status=RUNNING,
+    description="Each Monday, a candidate of the timing model; it is promoted by hand unless a setting says otherwise.",
+)
+
 daily_drift = beat(
     "daily_drift",
     drift_job,
@@ -155,5 +164,6 @@ SCHEDULES = [
     nightly_reading,
     nightly_report,
     weekly_retrain,
+    weekly_timing,
     daily_drift,
 ]

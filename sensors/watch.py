@@ -11,7 +11,7 @@ from dagster import (
 )
 
 from resources import TinkoResource
-from sensors.jobs import email_job, inbox_job, retrain_job, retry_job
+from sensors.jobs import email_job, inbox_job, retry_job, timing_job
 from sensors.schedules import longest_run_seconds, no_key_reason, still_at_it
 
 
@@ -69,7 +69,7 @@ def webhook_inbox(context: SensorEvaluationContext, tinko: TinkoResource) -> Run
 
 
 @sensor(
-    job=retrain_job,
+    job=timing_job,
     minimum_interval_seconds=3600,
     default_status=DefaultSensorStatus.RUNNING,
     description="Trains a candidate when the daily look finds that the model in use has drifted.",
@@ -80,7 +80,7 @@ def drifted(context: SensorEvaluationContext, tinko: TinkoResource) -> RunReques
     reason = app.drift_asks_for_training()
     if reason is None:
         return SkipReason("no drift that a model trained since could not have learned")
-    if still_at_it(context.instance, retrain_job.name):
+    if still_at_it(context.instance, timing_job.name):
         return SkipReason("a training is still at it")
     return RunRequest(run_key=f"drift-{app.drift_found()['at']}", tags={"tinko/drift": reason[:200]})
 

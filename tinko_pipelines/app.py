@@ -60,6 +60,13 @@ class App(Learning):
         self.lake.write_derived("verdicts", table)
         return table
 
+    def training_set(self) -> pa.Table:
+        """Gather every attempt with what was known before it, and keep them as a derived table."""
+        from tinko_pipelines.model.timing.training_set import training_set
+
+        self.lake.refuse_if_empty()
+        return training_set(self.lake, self.ledger, self.clock.now(), self.text_model())
+
     def classify_lines(self, lines: Iterable[str]) -> Iterable[str]:
         """JSON lines of declines in, JSON lines of verdicts out."""
         from tinko_pipelines.declines.jsonl import classify_lines
@@ -240,6 +247,8 @@ class App(Learning):
             self.failed_payments()
         if self.lake.has_derived("verdicts"):
             self.verdicts()
+        if self.lake.has_derived("training_set"):
+            self.training_set()
         if self.settings.export_dir.exists():
             self.export_ledger()
         if self.settings.warehouse_path.exists() or self.settings.snapshot_path.exists():

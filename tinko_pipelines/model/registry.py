@@ -122,6 +122,10 @@ class Registry:
         except (OSError, ValueError, TypeError) as error:
             raise StoreError(f"{path} cannot be read: {error}; train the model again") from error
 
+    def page_path(self, version: Version) -> Path:
+        """Where its card lies as a page."""
+        return self._path(version.id) / PAGE_FILE
+
     def artefact(self, version: Version) -> bytes:
         """The artefact's bytes, after they were held against kind, hash and types; StoreError where they fail."""
         path = self._path(version.id) / ARTEFACT_FILE

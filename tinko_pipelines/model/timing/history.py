@@ -16,6 +16,8 @@ from tinko_pipelines.model.timing.schema import NEVER, OUTCOME, known_names, mic
 
 DAY_MICROS = 86_400_000_000
 PERSONAL = ("customer_id", "card_fingerprint")
+LOG_PARTS = 1_000_000
+"""Logarithms are summed in millionths, as whole numbers: a sum must not depend on what else is in the table."""
 UNKNOWN, NEW = -1, -2
 """Codes of a group whose name is not known, and of one that the history has not seen."""
 
@@ -68,7 +70,8 @@ class History:
     def _outcome(self) -> tuple[np.ndarray, np.ndarray]:
         amount = pc.fill_null(self.attempts["amount_minor"], 1).to_numpy()
         succeeded = self.attempts[OUTCOME].to_numpy()
-        return succeeded.astype(np.float64), np.log2(np.maximum(amount, 1))
+        log_amount = np.rint(np.log2(np.maximum(amount, 1)) * LOG_PARTS)
+        return succeeded.astype(np.int64), log_amount.astype(np.int64)
 
     def past(
         self, points: pa.Table, before: np.ndarray, grouping: Grouping, days: float | None = None
@@ -110,8 +113,8 @@ class _Group:
         order = np.argsort(key, kind="stable")
         self.key, rows = key[order], rows[order]
         succeeded, log_amount = history.outcomes(rows)
-        self.successes = np.r_[0.0, np.cumsum(succeeded)]
-        self.log_amount = np.r_[0.0, np.cumsum(log_amount)]
+        self.successes = np.r_[0, np.cumsum(succeeded)]
+        self.log_amount = np.r_[0, np.cumsum(log_amount)]
         places = np.where(succeeded > 0, np.arange(len(rows)), -1)
         self.last_success = np.r_[-1, np.maximum.accumulate(places)].astype(np.int64)
         self.at = np.r_[history.at[rows], NEVER]
@@ -146,7 +149,7 @@ class _Group:
         return Past(
             count=stop - start + nothing,
             successes=self.successes[stop] - self.successes[start] + nothing,
-            log_amount=self.log_amount[stop] - self.log_amount[start] + nothing,
+            log_amount=(self.log_amount[stop] - self.log_amount[start]) / LOG_PARTS + nothing,
             last_success_at=np.where(last >= start, self.at[last], NEVER),
         )
 

@@ -24,7 +24,7 @@ ALONE_MAX = 0.95
 SUSPECT, AHEAD = 0.8, 0.1
 """A feature that tells so much alone, and so much more than all others together, tells it from the outcome."""
 BINS = 32
-DRIFT = 0.02
+DRIFT = 0.01
 """How much better a random split may be, in AUC: what a customer's habits and the season explain."""
 DRAWS, CHANCE = 200, 0.5
 
@@ -96,9 +96,9 @@ def refuse_memory(
     chosen = np.argsort(at, kind="stable")[-LOOKED_AT_MAX:]
     random = np.random.default_rng(0)
     later = np.arange(len(chosen)) >= int(len(chosen) * 0.7)
-    judged = chosen[later & (random.random(len(chosen)) < 0.5)]
-    earlier = chosen[~later]
-    earlier = earlier[~np.isin(customer[earlier], customer[judged])]
+    names = np.unique(customer[chosen])
+    held = np.isin(customer[chosen], names[random.random(len(names)) < 0.5])
+    judged, earlier = chosen[later & held], chosen[~later & ~held]
     if min(_classes(truth[earlier]), _classes(truth[judged])) < 20:
         return
     anyhow = np.sort(random.choice(np.setdiff1d(chosen, judged), len(earlier), replace=False))

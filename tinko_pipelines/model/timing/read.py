@@ -12,6 +12,7 @@ from tinko_pipelines.model.timing.schema import COLUMNS, FLAG, MOMENT, OUTCOME, 
 
 TRUE = ("true", "1", "1.0", "yes", "succeeded")
 FALSE = ("false", "0", "0.0", "no", "failed")
+_ZONE = r":.*(Z|[+-]\d\d:?\d\d)$"
 _EMPTY = ("", "null", "NULL", "NA", "NaN", "nan")
 
 
@@ -27,14 +28,13 @@ def read_attempts(path: Path, outcome: str = OUTCOME) -> pa.Table:
         raise InputError(
             f"column {outcome} is known before an attempt, so it cannot be the outcome; name another"
         )
+    for column in COLUMNS:
+        if column.required and column.name not in (OUTCOME, *table.column_names):
+            raise InputError(f"{path} has no column {column.name}: {column.sentence}")
     columns = {OUTCOME: boolean(table[outcome], outcome)}
     for column in COLUMNS:
-        if column.name == OUTCOME:
-            continue
-        if column.name in table.column_names:
+        if column.name != OUTCOME and column.name in table.column_names:
             columns[column.name] = _typed(table[column.name], column.name, column.type)
-        elif column.required:
-            raise InputError(f"{path} has no column {column.name}: {column.sentence}")
     return pa.table({name: columns[name] for name in SCHEMA.names if name in columns})
 
 
@@ -106,10 +106,10 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if kind != MOMENT:
         return column.cast(kind)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        try:
-            return column.cast(MOMENT)
-        except pa.ArrowInvalid:
-            column = column.cast(pa.timestamp("us"))
+        zoned, nothing = pc.match_substring_regex(column, _ZONE), pa.scalar(None, column.type)
+        told = pc.if_else(zoned, column, nothing).cast(MOMENT)
+        plain = pc.if_else(zoned, nothing, column).cast(pa.timestamp("us"))
+        return pc.coalesce(told, pc.assume_timezone(plain, "UTC"))
     if not pa.types.is_timestamp(column.type):
         raise pa.ArrowInvalid("no moments")
     plain = column.cast(pa.timestamp("us", column.type.tz), safe=False)

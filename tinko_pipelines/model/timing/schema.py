@@ -119,15 +119,15 @@ def _whole(attempts: pa.Table) -> pa.Table:
             found.append(attempts[column.name].cast(column.type))
         elif column.name == "attempt_id":
             found.append(pc.utf8_lpad(pa.array(np.arange(rows)).cast(TEXT), 9, "0"))
-        elif column.name == "account_id":
-            found.append(pa.repeat(pa.scalar("default"), rows))
         else:
             found.append(pa.nulls(rows, column.type))
+        if column.name == "account_id":
+            found[-1] = pc.fill_null(found[-1], "default")
     return pa.Table.from_arrays(found, schema=SCHEMA)
 
 
 def _refuse_gaps(table: pa.Table) -> None:
-    for name in (*_required(), "attempt_id", "account_id"):
+    for name in (*_required(), "attempt_id"):
         if table[name].null_count:
             row = pc.index(pc.is_null(table[name]), True).as_py()
             raise InputError(f"column {name} is empty in row {row + 1}; every attempt needs one")

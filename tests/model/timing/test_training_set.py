@@ -146,6 +146,6 @@ def test_a_young_shop_is_told_that_its_retries_are_too_few(tmp_path: Path) -> No
         with pytest.raises(
             TrainingRefusedError, match=f"{counts['retries']} retries are too few to learn from"
         ):
-            shop.app.train_timing()
+            shop.app.train_timing(by="test", reason="too early")
         assert not (shop.app.settings.model_dir / "timing").exists()
         shop.app.ledger.close()

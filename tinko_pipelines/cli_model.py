@@ -54,7 +54,9 @@ def train(
 ) -> None:
     """Train a candidate and keep it beside the others; it is not in use before it is promoted."""
     app = application()
-    with err.status("Training"):
+    with err.status("Gathering what was tried, and training"):
+        if attempts is None:
+            app.training_set()
         made = app.train_timing(attempts, outcome, by=_who(by), reason=reason)
     if as_json:
         show({"version": made.version, **_judged(made.judgement), "promoted": made.promoted}, True)

@@ -43,7 +43,7 @@ class Learning(Reading):
 
     def attempts(self) -> pa.Table:
         """The training set as it was last made."""
-        return self.lake.read_derived(TRAINING_SET, "tinko plan")
+        return self.lake.read_derived(TRAINING_SET, "tinko model train")
 
     def foresight(self, version: Version, now: datetime) -> ModelForesight:
         """That version of the model, and what it may know now."""

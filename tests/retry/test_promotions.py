@@ -53,6 +53,7 @@ class Place:
     def __init__(self, base: str, folder: Path) -> None:
         self.shop = Shop(base, folder / "state")
         self.folder = folder
+        self.began_at = self.shop.app.clock.now()
         clean = {
             name: value for name, value in os.environ.items() if not name.startswith(("TINKO_", "STRIPE_"))
         }
@@ -85,7 +86,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("promotions")
     with SandboxProcess(folder / "sandbox", seed=5, charges=1, history_days=1) as process:
         made = Place(process.base, folder)
-        table = completed(exported(made.shop.app.clock.now()))
+        table = completed(exported(made.began_at))
         made.shop.app.lake.write_derived(TRAINING_SET, table)
         made.shop.refresh()
         yield made
@@ -110,7 +111,7 @@ def test_promoted_rolled_back_and_broken_the_running_application_follows(place: 
     ladder = Plan.of(shop.case(first)["plan"]).times
 
     path = place.folder / "exported.parquet"
-    pq.write_table(exported(shop.app.clock.now()).rename_columns({"succeeded": "paid"}), path)
+    pq.write_table(exported(place.began_at).rename_columns({"succeeded": "paid"}), path)
     trained = place.found("train", "--attempts", str(path), "--outcome", "paid", "--reason", "a test")
     version = trained["version"]["id"]
     assert (trained["passed"], trained["promoted"]) == (True, False)
@@ -175,7 +176,7 @@ def checked(place: Place) -> Any:
 
 
 def test_a_promotion_is_refused_with_the_gate_and_its_number_unless_anyway(place: Place) -> None:
-    now, app = place.shop.app.clock.now(), place.shop.app
+    now, app = place.began_at, place.shop.app
     good = place.train(exported(now, seed=3)).version.id
     other = place.train(exported(now, seed=3, best_hour=6)).version.id
     app.promote(good, reason="it is better", by="ada")
@@ -202,9 +203,9 @@ def test_a_promotion_is_refused_with_the_gate_and_its_number_unless_anyway(place
 
 def test_by_setting_a_candidate_that_passes_is_promoted_by_itself(place: Place) -> None:
     app = place.shop.app
-    good = place.train(exported(app.clock.now(), seed=11), "auto")
+    good = place.train(exported(place.began_at, seed=11), "auto")
     assert good.promoted, good.judgement.refusal
-    same = place.train(exported(app.clock.now(), seed=12), "auto")
+    same = place.train(exported(place.began_at, seed=12), "auto")
     assert not same.promoted
     assert "better than the model in use" in same.judgement.refusal
     acts = [(act.act, act.by, act.version) for act in app.registry.journal.history()]

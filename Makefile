@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test coverage ui properties bench bench-ingest crash mutants crash-dagster crash-ingest clean
+.PHONY: setup demo test coverage ui properties bench bench-ingest bench-model crash mutants crash-dagster crash-ingest clean
 
 setup: $(STAMP)
 
@@ -54,6 +54,10 @@ bench: setup
 # Ours, Stripe's SDK and dlt read the same charges; TEN_MILLION=1 reads ten million besides.
 bench-ingest: setup
 	$(BIN)/python -m benchmarks.ingest
+
+# How well and how fast the models work; TINKO_PSP_FILE=attempts.parquet judges timing on real attempts too.
+bench-model: setup
+	$(BIN)/python -m benchmarks.model
 
 # TRIALS=n SEED=s make crash; a campaign that was stopped goes on. TRIAL=i SEED=s repeats one trial.
 crash: setup

@@ -20,6 +20,7 @@ from tinko_pipelines.model.timing.schema import micros, retries
 LOOKED_AT_MAX = 60_000
 POINTS_MAX = 400
 CUTS = (0.3, 0.6, 0.9)
+MOMENTS = 8
 ALONE_MAX = 0.95
 SUSPECT, AHEAD = 0.8, 0.1
 """A feature that tells so much alone, and so much more than all others together, tells it from the outcome."""
@@ -42,18 +43,27 @@ def refuse_later_knowledge(
     whole = History(table)
     for share in CUTS:
         cut_at = at[int(len(at) * share)]
-        until = table.filter(pa.array(at <= cut_at))
-        points = retries(until)
+        points = retries(table.filter(pa.array(at <= cut_at)))
         points = points.slice(max(0, points.num_rows - POINTS_MAX))
-        for moment in np.unique(micros(points["attempted_at"]))[:: max(1, points.num_rows // 8)]:
+        moments = np.unique(micros(points["attempted_at"]))
+        _refuse_change(table, whole, points, cut_at, vocabulary, features)
+        for moment in moments[:: max(1, len(moments) // MOMENTS)]:
             few = points.filter(pa.array(micros(points["attempted_at"]) == moment))
-            before = History(table.filter(pa.array(at < moment)))
-            _refuse_change(
-                matrix(few, whole, vocabulary, features), matrix(few, before, vocabulary, features), features
-            )
+            _refuse_change(table, whole, few, moment, vocabulary, features)
 
 
-def _refuse_change(whole: np.ndarray, before: np.ndarray, features: Sequence[Feature]) -> None:
+def _refuse_change(
+    table: pa.Table,
+    history: History,
+    points: pa.Table,
+    moment: int,
+    vocabulary: Vocabulary,
+    features: Sequence[Feature],
+) -> None:
+    """Hold the points' features against those without the attempts at and after a moment, which none of them is after."""
+    whole = matrix(points, history, vocabulary, features)
+    earlier = History(table.filter(pa.array(micros(table["attempted_at"]) < moment)))
+    before = matrix(points, earlier, vocabulary, features)
     for at, feature in enumerate(features):
         if not np.array_equal(whole[:, at], before[:, at], equal_nan=True):
             raise LeakError(

@@ -79,7 +79,7 @@ def drifted(context: SensorEvaluationContext, tinko: TinkoResource) -> RunReques
     app = tinko.app()
     reason = app.drift_asks_for_training()
     if reason is None:
-        return SkipReason("no drift that a model trained since could not have learned")
+        return SkipReason("no drift, or a candidate was trained lately")
     if still_at_it(context.instance, timing_job.name):
         return SkipReason("a training is still at it")
     return RunRequest(run_key=f"drift-{app.drift_found()['at']}", tags={"tinko/drift": reason[:200]})

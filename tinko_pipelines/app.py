@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tinko_pipelines.errors import InputError
 from tinko_pipelines.every_account import summed
 from tinko_pipelines.guard import guard
-from tinko_pipelines.learning import Learning
+from tinko_pipelines.watching import Watching
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class App(Learning):
+class App(Watching):
     """Every use case over the same parts, for all accounts."""
 
     def failed_payments(self) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.model.evaluation import Evaluation
-from tinko_pipelines.model.workshop import Made, TimingModel, measured
+from tinko_pipelines.model.workshop import Made, TimingModel, between, measured
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -57,7 +57,7 @@ class SmallWorkshop:
             ),
             np.where(swapped, ~came, came),
         )
-        evaluation = self.evaluate(SmallModel(regression), attempts, cut, float(came.mean()))
+        evaluation = self.evaluate(SmallModel(regression), attempts, cut, max(moments), float(came.mean()))
         window = {"from": min(moments).isoformat(), "until": max(moments).isoformat()}
         return Made(
             skops.io.dumps(regression),
@@ -80,10 +80,12 @@ class SmallWorkshop:
     def history(self, attempts: pa.Table) -> Any:
         return "history"
 
-    def evaluate(self, model: Any, attempts: pa.Table, since: datetime, base_rate: float) -> Evaluation:
-        rows = attempts.filter(pa.compute.greater_equal(attempts["attempted_at"], pa.scalar(since)))
+    def evaluate(
+        self, model: Any, attempts: pa.Table, since: datetime, until: datetime, base_rate: float
+    ) -> Evaluation:
+        rows = between(attempts, since, until)
         hours = [at.hour for at in rows["attempted_at"].to_pylist()]
-        return measured(rows, model.predict(hours, rows["amount_minor"].to_pylist()), since, base_rate)
+        return measured(rows, model.predict(hours, rows["amount_minor"].to_pylist()), since, until, base_rate)
 
 
 def attempts(count: int = 4_000, *, best_hour: int = 18, seed: int = 0, start: datetime = START) -> pa.Table:

@@ -26,6 +26,7 @@ from tinko_pipelines.model.drift import (
 from tinko_pipelines.model.evaluation import Evaluation
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+FAR = START + timedelta(days=4_000)
 SHARES = st.lists(st.floats(0.01, 1), min_size=2, max_size=12).map(
     lambda parts: [part / sum(parts) for part in parts]
 )
@@ -86,8 +87,8 @@ def measured() -> tuple[Evaluation, Evaluation, Evaluation]:
     made = shop.train(attempts(), NOW)
     model = shop.loads(made.artefact)
     later = START + timedelta(days=400)
-    same = shop.evaluate(model, attempts(2_000, seed=5, start=later), later, 0.4)
-    other = shop.evaluate(model, attempts(2_000, seed=5, start=later, best_hour=6), later, 0.4)
+    same = shop.evaluate(model, attempts(2_000, seed=5, start=later), later, FAR, 0.4)
+    other = shop.evaluate(model, attempts(2_000, seed=5, start=later, best_hour=6), later, FAR, 0.4)
     return made.card["evaluation"], same, other
 
 

@@ -84,7 +84,7 @@ def test_better_by_less_than_noise_is_not_better(good: Evaluation) -> None:
 
 
 def test_models_measured_on_different_attempts_are_not_compared(good: Evaluation) -> None:
-    other = changed(good, holdout={"sha256": "other", "since": "2026-01-01"})
+    other = changed(good, holdout={"sha256": "other", "since": "2026-01-01", "until": "2026-02-01"})
     assert gain(good, other) is None
     assert "measured on different attempts" in judge(good, other).refusal
 
@@ -137,8 +137,8 @@ def test_a_customers_attempts_stay_together(good: Evaluation) -> None:
     loads = SmallWorkshop().loads(SmallWorkshop().train(attempts(), NOW).artefact)
     assert isinstance(loads, SmallModel)
     moments = table["attempted_at"].to_pylist()
-    once = SmallWorkshop().evaluate(loads, table, moments[0], 0.4)
+    once = SmallWorkshop().evaluate(loads, table, moments[0], moments[-1], 0.4)
     turned = table.take(list(reversed(range(table.num_rows))))
-    again = SmallWorkshop().evaluate(loads, turned, moments[0], 0.4)
+    again = SmallWorkshop().evaluate(loads, turned, moments[0], moments[-1], 0.4)
     assert [group["attempts"] for group in once["groups"]] == [group["attempts"] for group in again["groups"]]
     assert once["holdout"] != again["holdout"]

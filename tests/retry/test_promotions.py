@@ -152,6 +152,8 @@ def test_promoted_rolled_back_and_broken_the_running_application_follows(place: 
     assert shop.case(third)["policy_version"] == "ladder-1"
     assert shop.case(first) == before, "what a model planned stands while it cannot be read"
     assert not checked(place).passed
+    beside = place.train(exported(place.began_at, seed=5)).judgement
+    assert beside.against == "the base rate", "what cannot be opened is no measure"
     artefact.write_bytes(whole)
     shop.refresh()
     assert shop.case(third)["policy_version"] == f"ladder-1+timing:{version}"

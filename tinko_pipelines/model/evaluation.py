@@ -62,6 +62,7 @@ class Holdout(TypedDict):
 
     sha256: str
     since: str
+    until: str
 
 
 class Parts(TypedDict):
@@ -94,6 +95,7 @@ def parts(
     segments: Mapping[str, Sequence[str]],
     base_rate: float,
     since: str,
+    until: str,
 ) -> Parts:
     """Chances held against what came in, by group and segment. `base_rate` is that of the training window."""
     found = np.clip(chances, SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
@@ -104,7 +106,7 @@ def parts(
     told = "\n".join(f"{name}:{int(one)}" for name, one in zip(attempt_ids, succeeded, strict=True))
     return {
         "base_rate": float(base_rate),
-        "holdout": {"sha256": hashlib.sha256(told.encode()).hexdigest(), "since": since},
+        "holdout": {"sha256": hashlib.sha256(told.encode()).hexdigest(), "since": since, "until": until},
         "groups": [
             {"attempts": int(count), "log_loss": float(one), "base_log_loss": float(other)}
             for count, one, other in zip(*sums, strict=True)

@@ -60,9 +60,9 @@ class Workshop(Protocol):
         ...
 
     def evaluate(
-        self, model: TimingModel, attempts: pa.Table, since: datetime, base_rate: float
+        self, model: TimingModel, attempts: pa.Table, since: datetime, until: datetime, base_rate: float
     ) -> Evaluation:
-        """The model measured on retries made since then that none was trained on."""
+        """The model measured on retries from `since` to `until`, both included, that none was trained on."""
         ...
 
 
@@ -75,10 +75,10 @@ class OurWorkshop:
         from tinko_pipelines.model.timing.train import train_candidate
 
         made = train_candidate(attempts, now=now, in_use=in_use)
-        since = datetime.fromisoformat(made.card["data_window"]["learned_until"])
-        measured_parts = self.evaluate(
-            RecoveryModel.loads(made.artefact), attempts, since, made.card["base_rate"]
-        )
+        window = made.card["data_window"]
+        since, until = (datetime.fromisoformat(window[name]) for name in ("learned_until", "until"))
+        model = RecoveryModel.loads(made.artefact)
+        measured_parts = self.evaluate(model, attempts, since, until, made.card["base_rate"])
         evaluation = {**measured_parts, **made.card["evaluation"]}
         return Made(made.artefact, {**made.card, "evaluation": evaluation}, made.card_html)
 
@@ -101,20 +101,31 @@ class OurWorkshop:
 
         return History(completed(attempts))
 
-    def evaluate(self, model: Any, attempts: pa.Table, since: datetime, base_rate: float) -> Evaluation:
+    def evaluate(
+        self, model: Any, attempts: pa.Table, since: datetime, until: datetime, base_rate: float
+    ) -> Evaluation:
         """On the customers that no model learns from, by what was known before each attempt."""
         from tinko_pipelines.model.timing.history import History
         from tinko_pipelines.model.timing.schema import completed, retries
         from tinko_pipelines.model.timing.split import held_back
 
         table = completed(attempts)
-        rows = retries(table)
-        rows = rows.filter(pc.greater_equal(rows["attempted_at"], pa.scalar(since)))
+        rows = between(retries(table), since, until)
         rows = rows.filter(pa.array(held_back(rows)))
-        return measured(rows, model.predict(model.features(rows, History(table))), since, base_rate)
+        return measured(rows, model.predict(model.features(rows, History(table))), since, until, base_rate)
 
 
-def measured(rows: pa.Table, chances: NDArray[np.float64], since: datetime, base_rate: float) -> Evaluation:
+def between(attempts: pa.Table, since: datetime, until: datetime) -> pa.Table:
+    """The attempts from `since` to `until`, both included."""
+    at = attempts["attempted_at"]
+    return attempts.filter(
+        pc.and_(pc.greater_equal(at, pa.scalar(since)), pc.less_equal(at, pa.scalar(until)))
+    )
+
+
+def measured(
+    rows: pa.Table, chances: NDArray[np.float64], since: datetime, until: datetime, base_rate: float
+) -> Evaluation:
     """Chances held against attempts in the columns of a training set; who is not known stands for himself by his debt."""
     from tinko_pipelines.model.timing.evaluate import Executed, evaluate
 
@@ -132,6 +143,7 @@ def measured(rows: pa.Table, chances: NDArray[np.float64], since: datetime, base
         segments={name: _names(rows, name) for name in SEGMENTS if name in rows.column_names},
         base_rate=base_rate,
         since=since.isoformat(),
+        until=until.isoformat(),
     )
     return cast("Evaluation", {**found, **added})
 

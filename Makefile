@@ -55,9 +55,11 @@ bench: setup
 bench-ingest: setup
 	$(BIN)/python -m benchmarks.ingest
 
-# TINKO_GATEWAY_MESSAGES names a file of labelled messages of gateways; without it only speed is measured.
+# TINKO_GATEWAY_MESSAGES names a file of labelled messages of gateways, TINKO_PSP_FILE one of real attempts; without them
+# speed is measured, and learning on made-up attempts.
 bench-model: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.model
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.model verdicts
+	$(BIN)/python -m benchmarks.model timing
 
 # TRIALS=n SEED=s make crash; a campaign that was stopped goes on. TRIAL=i SEED=s repeats one trial.
 crash: setup

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 from dagster import AssetsDefinition
 
-from assets.checks import CHECKS
+from assets.checks import CHECKS as DATA_CHECKS
+from assets.drift import model_drift
 from assets.ingest import days_read_again, stripe_changes, stripe_objects
+from assets.model_checks import MODEL_CHECKS
+from assets.models import recovery_model, training_set
 from assets.recovery import (
     failed_payments,
     ledger_export,
@@ -26,6 +29,10 @@ ASSETS: Sequence[AssetsDefinition] = [
     recovery_cases,
     reconciliation,
     ledger_export,
+    training_set,
+    recovery_model,
+    model_drift,
 ]
+CHECKS = [*DATA_CHECKS, *MODEL_CHECKS]
 
 __all__ = ["ASSETS", "CHECKS", "report_assets"]

@@ -82,7 +82,9 @@ def verdicts(tinko: TinkoResource) -> MaterializeResult:  # type: ignore[type-ar
 )
 def recovery_cases(tinko: TinkoResource) -> MaterializeResult:  # type: ignore[type-arg]
     """Enrol the verdicts; charges nothing and mails nobody."""
-    return MaterializeResult(metadata={**tinko.app().enrol().counts()})
+    result = tinko.app().enrol()
+    notices = {"notices": MetadataValue.md("\n".join(f"- {one}" for one in result.notices))}
+    return MaterializeResult(metadata={**result.counts(), **(notices if result.notices else {})})
 
 
 @asset(

@@ -14,7 +14,9 @@ from dagster import (
     op,
 )
 
+from assets.drift import model_drift
 from assets.ingest import days_read_again, stripe_changes, stripe_objects
+from assets.models import recovery_model, training_set
 from assets.recovery import (
     failed_payments,
     ledger_export,
@@ -48,6 +50,22 @@ retrain_job = define_asset_job(
     selection=AssetSelection.assets(text_model),
     executor_def=in_process_executor,
     description="Train the text model anew.",
+)
+
+drift_job = define_asset_job(
+    "drift_job",
+    selection=AssetSelection.assets(training_set, model_drift),
+    executor_def=in_process_executor,
+    tags={"dagster/max_runtime": "3600"},
+    description="Gather what was tried since, and hold the last four weeks against those the timing model in use was trained in.",
+)
+
+timing_job = define_asset_job(
+    "timing_job",
+    selection=AssetSelection.assets(training_set, recovery_model),
+    executor_def=in_process_executor,
+    tags={"dagster/max_runtime": "3600"},
+    description="Gather every attempt with what was known before it, and train a candidate of the recovery model.",
 )
 
 report_job = define_asset_job(
@@ -138,6 +156,15 @@ def inbox_job() -> None:
     empty_inbox()
 
 
-ASSET_JOBS = [ingest_job, read_again_job, recovery_job, retrain_job, report_job, reconcile_job]
+ASSET_JOBS = [
+    ingest_job,
+    read_again_job,
+    recovery_job,
+    retrain_job,
+    timing_job,
+    drift_job,
+    report_job,
+    reconcile_job,
+]
 OP_JOBS: list[JobDefinition] = [retry_job, email_job, inbox_job]
 JOBS: list[Any] = [*ASSET_JOBS, *OP_JOBS]

@@ -17,6 +17,7 @@ from dagster import (
 )
 
 from sensors.jobs import (
+    drift_job,
     email_job,
     read_again_job,
     reconcile_job,
@@ -24,6 +25,7 @@ from sensors.jobs import (
     report_job,
     retrain_job,
     retry_job,
+    timing_job,
 )
 from tinko_pipelines.errors import SettingsError
 from tinko_pipelines.settings import load_settings
@@ -138,6 +140,22 @@ weekly_retrain = ScheduleDefinition(
     description="Each Monday, the text model.",
 )
 
+weekly_timing = ScheduleDefinition(
+    name="weekly_timing",
+    job=timing_job,
+    cron_schedule="50 3 * * 1",
+    default_status=RUNNING,
+    description="Each Monday, a candidate of the timing model; it is promoted by hand unless a setting says otherwise.",
+)
+
+daily_drift = beat(
+    "daily_drift",
+    drift_job,
+    "50 4 * * *",
+    "the last look is still at it",
+    "Each day: is the world still the one the models were trained in.",
+)
+
 SCHEDULES = [
     refresh,
     retry_net,
@@ -146,4 +164,6 @@ SCHEDULES = [
     nightly_reading,
     nightly_report,
     weekly_retrain,
+    weekly_timing,
+    daily_drift,
 ]

@@ -11,7 +11,7 @@ from dagster import (
 )
 
 from resources import TinkoResource
-from sensors.jobs import email_job, inbox_job, retry_job
+from sensors.jobs import email_job, inbox_job, retry_job, timing_job
 from sensors.schedules import longest_run_seconds, no_key_reason, still_at_it
 
 
@@ -68,4 +68,21 @@ def webhook_inbox(context: SensorEvaluationContext, tinko: TinkoResource) -> Run
     return _decide(context, inbox_job.name, tinko.app().events_waiting(), "webhook events", lambda: True)
 
 
-SENSORS = [due_retries, due_messages, webhook_inbox]
+@sensor(
+    job=timing_job,
+    minimum_interval_seconds=3600,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Trains a candidate when the daily look finds that the model in use has drifted.",
+)
+def drifted(context: SensorEvaluationContext, tinko: TinkoResource) -> RunRequest | SkipReason:
+    """Look at what was found; one training for one look, however it ends."""
+    app = tinko.app()
+    reason = app.drift_asks_for_training()
+    if reason is None:
+        return SkipReason("no drift, or a candidate was trained lately")
+    if still_at_it(context.instance, timing_job.name):
+        return SkipReason("a training is still at it")
+    return RunRequest(run_key=f"drift-{app.drift_found()['at']}", tags={"tinko/drift": reason[:200]})
+
+
+SENSORS = [due_retries, due_messages, webhook_inbox, drifted]

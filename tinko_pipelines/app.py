@@ -206,6 +206,8 @@ class App(Planning):
             self.find_failed()
         if self.lake.has_derived("verdicts"):
             self.classify_failed()
+        if self.lake.has_derived("training_set"):
+            self.gather_attempts()
         if self.settings.export_dir.exists():
             self.export_ledger()
         if self.settings.warehouse_path.exists() or self.settings.snapshot_path.exists():

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tinko_pipelines import cli_classify, cli_desk, cli_inbox, cli_lake, cli_ledger, cli_privacy
+from tinko_pipelines import cli_classify, cli_desk, cli_inbox, cli_lake, cli_ledger, cli_model, cli_privacy
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, show_work, told
 from tinko_pipelines.errors import ChecksFailedError, TinkoError
 from tinko_pipelines.settings import load_settings
@@ -27,6 +27,7 @@ cli.add_typer(cli_ledger.ledger, name="ledger")
 cli.add_typer(cli_desk.case, name="case")
 cli.add_typer(cli_desk.mail, name="mail")
 cli.add_typer(cli_inbox.inbox, name="inbox")
+cli.add_typer(cli_model.model, name="model")
 cli.add_typer(cli_privacy.privacy, name="privacy")
 for command in (
     cli_classify.classify,
@@ -101,6 +102,8 @@ def plan(as_json: AsJson = False) -> None:
     """Find the failed payments in the lake, classify them, open and replan cases; charges nothing."""
     with err.status("Finding, classifying and planning"):
         found = application().plan()
+    for notice in found.notices:
+        err.print(f"planned by the ladder alone: {notice}", markup=False, highlight=False, soft_wrap=True)
     show(found.counts(), as_json)
 
 

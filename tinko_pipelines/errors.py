@@ -45,3 +45,9 @@ class ChecksFailedError(TinkoError):
     """`tinko check` found rows that break an invariant."""
 
     exit_code = 6
+
+
+class PromotionRefusedError(TinkoError):
+    """A timing model did not pass the gates and is not put to use."""
+
+    exit_code = 7

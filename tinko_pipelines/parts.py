@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from tinko_pipelines.lake.erased import Erased
     from tinko_pipelines.lake.store import Lake
     from tinko_pipelines.ledger.store import Ledger
+    from tinko_pipelines.model.registry import Registry
     from tinko_pipelines.model.text import TextModel
+    from tinko_pipelines.model.workshop import Workshop
     from tinko_pipelines.outreach.send import SentMail
 
 
@@ -79,6 +81,20 @@ class Parts:
         from tinko_pipelines.model.text import load_text_model
 
         return load_text_model(self.settings.model_dir)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The timing models that were trained, and which of them is in use."""
+        from tinko_pipelines.model.registry import Registry
+
+        return Registry(self.settings.timing_dir)
+
+    @cached_property
+    def workshop(self) -> Workshop:
+        """The code that trains, opens and measures timing models."""
+        from tinko_pipelines.model.workshop import OurWorkshop
+
+        return OurWorkshop()
 
     def deliver_in_sandbox(self, mail: SentMail) -> None:
         """Nobody reads the outbox of a sandbox, so its customers are told what was sent to them."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tinko_pipelines.reading import Reading
+from tinko_pipelines.watching import Watching
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Planning(Reading):
+class Planning(Watching):
     """Which payments failed, whose move it is, what is to be done."""
 
     def failed_payments(self) -> pa.Table:
@@ -32,6 +32,18 @@ class Planning(Reading):
         table = failed_payments(self.lake, self.clock.now())
         self.lake.write_derived("failed_payments", table)
         return table
+
+    def training_set(self) -> pa.Table:
+        """Gather every attempt with what was known before it, and keep them as a derived table."""
+        with self.nobody_erased():
+            return self.gather_attempts()
+
+    def gather_attempts(self) -> pa.Table:
+        """The same for who has seen to it that nobody is erased meanwhile."""
+        from tinko_pipelines.model.timing.training_set import training_set
+
+        self.lake.refuse_if_empty()
+        return training_set(self.lake, self.ledger, self.clock.now(), self.text_model())
 
     def nobody_erased(self) -> AbstractContextManager[None]:
         """Until this is over nobody is erased; what was read of the lake before might bring somebody back."""
@@ -64,7 +76,6 @@ class Planning(Reading):
         from tinko_pipelines.ledger.mirror import mirror_charges
         from tinko_pipelines.retry.enrol import enrol
         from tinko_pipelines.retry.naming import name_charges
-        from tinko_pipelines.retry.policy import Policy
 
         verdicts = self.lake.read_derived("verdicts", "tinko plan")
         charges = self.lake.table("charges")
@@ -76,7 +87,7 @@ class Planning(Reading):
         for name in names:
             traces = partial(attempts_named, self.lake, name)
             restored.hold_successor(self.ledger, traces, name, now, names)
-        return enrol(self.ledger, verdicts, now=now, policy=Policy.from_settings(self.settings))
+        return self.noted(enrol(self.ledger, verdicts, now=now, policy=self.policy(now)), now)
 
     def plan(self) -> EnrolResult:
         """From the lake to planned cases: find failed payments, classify them, enrol them."""

@@ -155,6 +155,10 @@ class Settings(BaseSettings):
         None,
         description="Where a customer changes the card when no invoice page exists (customer portal login).",
     )
+    model_promotion: Literal["manual", "auto"] = Field(
+        "manual",
+        description="Whether a newly trained timing model that passes every gate is put to use by itself (`auto`).",
+    )
     max_cases_per_plan: int = Field(100_000, ge=1, description="Most failed payments taken up in one run.")
 
     @field_validator("state")
@@ -305,6 +309,11 @@ class Settings(BaseSettings):
     def model_dir(self) -> Path:
         """Trained models with their cards."""
         return self.state / "models"
+
+    @property
+    def timing_dir(self) -> Path:
+        """The registry of timing models: every version, which one is in use, and the history."""
+        return self.model_dir / "timing"
 
     @property
     def ledger_mark(self) -> Path:

@@ -66,12 +66,21 @@ def test_an_erased_person_is_found_nowhere_and_never_comes_back(shop: Shop, pers
     app = shop.app
     settled(shop, person)
     app.ingest()
+    app.training_set()
     app.report()
     dead = person.state / "lake" / "raw" / ".x.pages.zst.4194305-1.partial"
     dead.write_text(f"what a run that was killed has left: {person.customer}")
     before, money = lake(shop), sums(shop)
     known = where(person.state, app.ledger, person.needles)
-    for place in ("lake/raw", "lake/tables", "lake/derived", "export/", "recovery.duckdb", "outbox/"):
+    for place in (
+        "lake/raw",
+        "lake/tables",
+        "lake/derived/verdicts",
+        "lake/derived/training_set",
+        "export/",
+        "recovery.duckdb",
+        "outbox/",
+    ):
         assert any(name.startswith(place) for name in known), f"the person is in {place} beforehand"
 
     told = app.erase_person(person.customer, apply=False)

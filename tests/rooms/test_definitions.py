@@ -87,16 +87,18 @@ def owing() -> None:
 def test_everything_is_there() -> None:
     repository = build_definitions(load_settings()).get_repository_def()
     assert {job.name for job in repository.get_all_jobs()} >= {
-        "ingest_job", "recovery_job", "retry_job", "email_job", "retrain_job", "report_job", "reconcile_job",
+        "ingest_job", "recovery_job", "retry_job", "email_job", "retrain_job", "timing_job", "report_job", "reconcile_job",
         "inbox_job",
     }  # fmt: skip
     assert {sensor.name for sensor in repository.sensor_defs} == {
         "due_retries",
         "due_messages",
         "webhook_inbox",
+        "drifted",
     }
     assert {each.name for each in repository.schedule_defs} == {
         "refresh", "retry_net", "email_net", "reconcile_hourly", "nightly_reading", "nightly_report", "weekly_retrain",
+        "weekly_timing", "daily_drift",
     }  # fmt: skip
 
 
@@ -104,7 +106,7 @@ def test_assets_come_in_pipeline_order_and_say_what_they_are() -> None:
     graph = build_definitions(load_settings()).get_repository_def().asset_graph
     ours = {key for key in graph.get_all_asset_keys() if graph.get(key).is_materializable}
     groups = {key: graph.get(key).group_name for key in ours}
-    order = ["ingest", "classify", "plan", "report"]
+    order = ["ingest", "classify", "plan", "learn", "report"]
     assert set(groups.values()) == set(order)
     for key in ours:
         node = graph.get(key)

@@ -1,6 +1,5 @@
 """From failed payments with verdicts to cases with plans. Idempotent: the same table twice changes nothing."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,9 +20,10 @@ from tinko_pipelines.ledger.schema import (
     recovery_case,
 )
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.retry import poison
+from tinko_pipelines.retry import poison, replan
 from tinko_pipelines.retry.gate import Gate, gate, settled_as, too_old
 from tinko_pipelines.retry.policy import Policy, template_for
+from tinko_pipelines.retry.replan import Chances, Plan
 
 ACTOR = "enrol"
 _CHUNK = 400
@@ -38,7 +38,10 @@ _COPIED = (
 
 @dataclass(frozen=True, slots=True)
 class EnrolResult:
-    """How many cases were opened, replanned, closed or left as they were, and how many rows were skipped."""
+    """How many cases were opened, replanned, closed or left as they were, and how many rows were skipped.
+
+    `notices` says why the ladder planned alone although a timing model is promoted.
+    """
 
     created: int = 0
     replanned: int = 0
@@ -46,10 +49,11 @@ class EnrolResult:
     unchanged: int = 0
     skipped: int = 0
     messages: int = 0
+    notices: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """The numbers by name."""
-        return asdict(self)
+        return {name: count for name, count in asdict(self).items() if name != "notices"}
 
 
 def enrol(ledger: Ledger, failed: pa.Table, *, now: datetime, policy: Policy) -> EnrolResult:
@@ -68,7 +72,7 @@ def enrol(ledger: Ledger, failed: pa.Table, *, now: datetime, policy: Policy) ->
             if not _is_of_one_row(error):
                 raise
             tally += _one_by_one(ledger, chunk, now, policy, lost)
-    return EnrolResult(**tally)
+    return EnrolResult(**tally, notices=tuple(dict.fromkeys(policy.trouble)))
 
 
 def _one_by_one(
@@ -104,6 +108,7 @@ def _enrol(
 ) -> Counter[str]:
     tally: Counter[str] = Counter()
     wanted = [ids.case_id(row["account_id"], row["debt_id"]) for row in rows]
+    foreseen = replan.foreseen(ledger, wanted, rows, now, policy)
     with ledger.write() as connection:
         statement = select(recovery_case).where(recovery_case.c.id.in_(wanted)).order_by(recovery_case.c.id)
         if ledger.dialect == "postgresql":
@@ -113,9 +118,10 @@ def _enrol(
             case = known.get(identity)
             if case is None:
                 before = lost[row["account_id"]]
-                tally[_open(connection, identity, row, now, policy, tally, before)] += 1
+                chances = foreseen.get(identity)
+                tally[_open(connection, identity, row, now, policy, tally, before, chances)] += 1
             else:
-                tally[_revise(connection, case, row, now, policy)] += 1
+                tally[_revise(connection, case, row, now, policy, foreseen.get(identity))] += 1
     return tally
 
 
@@ -142,19 +148,20 @@ def _open(
     policy: Policy,
     tally: Counter[str],
     lost_before: datetime | None,
+    chances: Chances | None,
 ) -> str:
     if settled_as(row) or too_old(row, now, policy) or row["amount_minor"] <= 0:
         return "skipped"
     passed = gate(row, policy)
-    times = (
-        policy.retry_times(identity, str(row["category"]), row["last_failed_at"], now, row.get("wait_hours"))
-        if passed.retry
-        else []
+    schedule = (
+        policy.placed(replan.fresh_rungs(identity, row, now, policy), chances) if passed.retry else None
     )
+    times = schedule.times if schedule else ()
     mails = [] if passed.close_as else policy.message_times(passed.move, row["first_failed_at"], now)
     stripe_until = [row["next_payment_attempt_at"]] if passed.move == "wait_stripe" else []
     ends_at = max([*times, *mails, *stripe_until, now]) + timedelta(days=policy.tail_days)
-    case = _case_row(identity, row, passed, times, mails, ends_at, now, policy)
+    plan, version = Plan.new(schedule, mails), schedule.version if schedule else policy.version
+    case = _case_row(identity, row, passed, plan, ends_at, now, version)
     connection.execute(recovery_case.insert().values(**case))
     cases.record(
         connection,
@@ -191,11 +198,10 @@ def _case_row(
     identity: str,
     row: dict[str, Any],
     passed: Gate,
-    times: list[datetime],
-    mails: list[datetime],
+    plan: Plan,
     ends_at: datetime,
     now: datetime,
-    policy: Policy,
+    policy_version: str,
 ) -> dict[str, Any]:
     live = row["debt_id"] if row["debt_kind"] != "payment_intent" else row["payment_intent_id"]
     final = passed.close_as is not None
@@ -212,11 +218,11 @@ def _case_row(
         "verdict_source": row.get("source"),
         "verdict_confidence": row.get("confidence"),
         "decline_code": row.get("code"),
-        "policy_version": policy.version,
-        "plan": plan_text(times, mails),
+        "policy_version": policy_version,
+        "plan": plan.text(),
         "plan_ends_at": ends_at,
-        "due_at": None if final else (times[0] if times else ends_at),
-        "max_attempts": len(times),
+        "due_at": None if final else (plan.times[0] if plan.times else ends_at),
+        "max_attempts": len(plan.times),
         "executed_attempts": 0,
         "locale": row.get("preferred_locale"),
         "version": 1,
@@ -242,19 +248,13 @@ def _message_row(case: dict[str, Any], step: int, template: str, due: datetime) 
     }
 
 
-def plan_text(retries: list[datetime], messages: list[datetime]) -> str:
-    """The plan as it is stored: JSON with ISO moments."""
-    return json.dumps(
-        {
-            "retries": [moment.isoformat() for moment in retries],
-            "messages": [moment.isoformat() for moment in messages],
-            "max_attempts": len(retries),
-        }
-    )
-
-
 def _revise(
-    connection: Connection, case: dict[str, Any], row: dict[str, Any], now: datetime, policy: Policy
+    connection: Connection,
+    case: dict[str, Any],
+    row: dict[str, Any],
+    now: datetime,
+    policy: Policy,
+    chances: Chances | None,
 ) -> str:
     if case["state"] not in (*OPEN_CASE_STATES, "needs_human"):
         return "unchanged"
@@ -277,10 +277,10 @@ def _revise(
         return _leave_to_stripe(connection, case, row, now, policy)
     if not passed.retry:
         return _leave_to_customer(connection, case, row, passed, now)
-    new_card = row.get("payment_method_id") != case["payment_method_id"]
-    if not (new_card or case["move"] == "wait_stripe"):
-        return "unchanged"
-    return _replan(connection, case, row, now, policy, new_card=new_card)
+    if replan.has_new_card(case, row) or case["move"] == "wait_stripe":
+        return _replan(connection, case, row, now, policy, chances)
+    replanned = replan.place_anew(connection, case, row, now, policy, chances, ACTOR)
+    return "replanned" if replanned else "unchanged"
 
 
 def _leave_to_stripe(
@@ -325,16 +325,12 @@ def _replan(
     row: dict[str, Any],
     now: datetime,
     policy: Policy,
-    *,
-    new_card: bool,
+    chances: Chances | None,
 ) -> str:
-    times = policy.retry_times(
-        case["id"], str(row["category"]), row["last_failed_at"], now, row.get("wait_hours")
-    )
-    if new_card:
-        times = [now, *times[:2]]
-    mails = [datetime.fromisoformat(text) for text in json.loads(case["plan"])["messages"]]
-    ends_at = max(times[-1] + timedelta(days=policy.tail_days), case["plan_ends_at"])
+    new_card = replan.has_new_card(case, row)
+    schedule = policy.placed(replan.fresh_rungs(case["id"], row, now, policy, new_card=new_card), chances)
+    mails = Plan.of(case["plan"]).messages
+    ends_at = max(schedule.last + timedelta(days=policy.tail_days), case["plan_ends_at"])
     cases.change(
         connection,
         case,
@@ -345,10 +341,11 @@ def _replan(
         card_brand=row.get("card_brand"),
         card_country=row.get("card_country"),
         move="retry" if case["move"] == "wait_stripe" else case["move"],
-        plan=plan_text(times, mails),
+        plan=Plan.new(schedule, mails).text(),
         plan_ends_at=ends_at,
-        due_at=times[0],
-        max_attempts=min(20, case["executed_attempts"] + len(times)),
+        due_at=schedule.times[0],
+        max_attempts=min(20, case["executed_attempts"] + len(schedule.times)),
+        policy_version=schedule.version,
     )
     reason = "another card is on file" if new_card else "Stripe has stopped retrying"
     cases.record(connection, case, now, ACTOR, "replanned", detail=reason)

@@ -1,11 +1,14 @@
 """When a debt is retried and its customer written to: a plain ladder per category. Caps and gates come after."""
 
 import hashlib
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tinko_pipelines.ledger.limits import Limits
+from tinko_pipelines.retry.timing import SPACING, Foresight, Question, Row, Rung, Schedule, place, question
 
 if TYPE_CHECKING:
     from tinko_pipelines.settings import Settings
@@ -35,34 +38,82 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
     max_cases: int = 100_000
     tail_days: float = 7.0
+    foresight: Foresight | None = None
+    trouble: list[str] = field(default_factory=list)
+    """Why the ladder planned although a model is promoted; filled while it is asked."""
 
     @classmethod
-    def from_settings(cls, settings: "Settings") -> "Policy":
-        """The policy that the environment asks for."""
+    def from_settings(
+        cls, settings: "Settings", foresight: Foresight | None = None, trouble: Sequence[str] = ()
+    ) -> "Policy":
+        """The policy that the environment asks for, with the timing model in use, or why there is none."""
         return cls(
             max_age_days=settings.enrol_max_age_days,
             billing_mode=settings.billing_mode,
             limits=Limits.from_settings(settings),
             max_cases=settings.max_cases_per_plan,
+            foresight=foresight,
+            trouble=list(trouble),
         )
 
     def retry_times(
         self, case_id: str, category: str, last_failed_at: datetime, now: datetime, wait_hours: float | None
     ) -> list[datetime]:
         """The moments of the retries, ascending, all in the future and a day or more after the failure."""
+        return [rung.at for rung in self.rungs(case_id, category, last_failed_at, now, wait_hours)]
+
+    def rungs(
+        self, case_id: str, category: str, last_failed_at: datetime, now: datetime, wait_hours: float | None
+    ) -> list[Rung]:
+        """The same moments, each with how early it may be at most; a payday is not brought forward."""
         base = max(last_failed_at, now - timedelta(hours=20))
-        earliest = max(now + timedelta(minutes=5), last_failed_at + timedelta(hours=24, minutes=30))
-        if wait_hours:
-            earliest = max(earliest, last_failed_at + timedelta(hours=wait_hours))
-        times: list[datetime] = []
+        earliest = earliest_retry(last_failed_at, now, wait_hours)
+        found: list[Rung] = []
         for days in LADDER_DAYS.get(category, DEFAULT_LADDER_DAYS):
             moment = base + timedelta(days=days)
             if category == "insufficient_funds":
                 moment = _payday_near(moment)
             moment = _morning(moment, case_id)
-            if moment >= earliest and (not times or moment - times[-1] >= timedelta(hours=25)):
-                times.append(moment)
-        return times or [_morning(earliest + timedelta(days=1), case_id)]
+            if moment >= earliest and (not found or moment - found[-1].at >= SPACING):
+                found.append(rung_at(moment, category, earliest))
+        return found or [rung_at(_morning(earliest + timedelta(days=1), case_id), category, earliest)]
+
+    def foresee(self, asked: Sequence[tuple[Row, Sequence[Rung]]]) -> list[dict[datetime, float] | None]:
+        """The model's chances for each row at all hours its rungs may be moved to; None without an opinion.
+
+        A model that fails must not keep anybody from being planned: then none is given, and `trouble` says why.
+        """
+        if self.foresight is None or not asked:
+            return [None] * len(asked)
+        questions = [question(row, rungs) for row, rungs in asked]
+        try:
+            found = self.foresight.chances(questions)
+            return [_by_moment(one, chances) for one, chances in zip(questions, found, strict=True)]
+        except Exception as error:
+            self.trouble.append(
+                f"model {self.foresight.version} failed: {type(error).__name__}: {error}"[:500]
+            )
+            return [None] * len(asked)
+
+    def placed(
+        self, rungs: Sequence[Rung], chances: Mapping[datetime, float] | None, after: datetime | None = None
+    ) -> Schedule:
+        """The plan: each rung at its best hour, or where it is where the chances at its hours are not known."""
+        if chances is None or not self.knows(rungs, chances):
+            return Schedule(tuple(rung.at for rung in rungs), tuple(rungs), self.version)
+        times = tuple(place(rungs, chances, after))
+        seen = tuple(None if rung.fixed else chances[at] for rung, at in zip(rungs, times, strict=True))
+        return Schedule(times, tuple(rungs), self.full_version, seen)
+
+    @staticmethod
+    def knows(rungs: Sequence[Rung], chances: Mapping[datetime, float] | None) -> bool:
+        """Whether there is a chance for every hour that these rungs may be moved to."""
+        return chances is not None and all(moment in chances for rung in rungs for moment in rung.hours())
+
+    @property
+    def full_version(self) -> str:
+        """The version of plans that a model had a part in: the ladder's, and the model's."""
+        return f"{self.version}+timing:{self.foresight.version}" if self.foresight else self.version
 
     def message_times(self, move: str, first_failed_at: datetime, now: datetime) -> list[datetime]:
         """When the customer is written to: at once where only he can help, late where we retry silently."""
@@ -72,6 +123,18 @@ class Policy:
             start = max(first_failed_at, now - timedelta(days=2))
             return [start + timedelta(days=days) for days in SILENT_STEPS_DAYS]
         return []
+
+
+def earliest_retry(last_failed_at: datetime, now: datetime, wait_hours: float | None) -> datetime:
+    """Before this moment a card that failed then is not tried: not at once, a day later, and after any wait."""
+    earliest = max(now + timedelta(minutes=5), last_failed_at + timedelta(hours=24, minutes=30))
+    return max(earliest, last_failed_at + timedelta(hours=wait_hours)) if wait_hours else earliest
+
+
+def rung_at(moment: datetime, category: str, earliest: datetime) -> Rung:
+    """A rung of the ladder. One that waits for a payday may be put off and is not brought forward."""
+    on_payday = category == "insufficient_funds" and moment.day in PAYDAYS
+    return Rung(moment, max(earliest, moment) if on_payday else earliest)
 
 
 def template_for(move: str, category: str) -> str:
@@ -93,3 +156,13 @@ def _morning(moment: datetime, case_id: str) -> datetime:
     minute = int(hashlib.sha256(case_id.encode()).hexdigest()[:6], 16) % 180
     day = moment.astimezone(UTC).replace(hour=8, minute=0, second=0, microsecond=0)
     return day + timedelta(minutes=minute)
+
+
+def _by_moment(asked: Question, chances: Sequence[float] | None) -> dict[datetime, float] | None:
+    """Chances by moment; what is no chance is an error of the model's."""
+    if chances is None:
+        return None
+    found = dict(zip(asked.moments, map(float, chances), strict=True))
+    if not all(math.isfinite(chance) and 0.0 <= chance <= 1.0 for chance in found.values()):
+        raise ValueError("it gives a chance that is not between 0 and 1")
+    return found

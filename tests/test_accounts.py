@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance
+from dagster import instance_for_test
 from sqlalchemy import select
 
 from tests.front import Front, front
@@ -148,7 +148,7 @@ def test_a_lost_right_is_told_and_keeps_nobody_else_waiting(world: World) -> Non
 
 
 def test_what_could_be_read_is_planned_though_one_key_is_refused(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     settings = world.app.settings
     monkeypatch.setenv("TINKO_STATE", str(settings.state))
@@ -159,7 +159,7 @@ def test_what_could_be_read_is_planned_though_one_key_is_refused(
     world.advance(timedelta(minutes=5))
     world.door.refused = {CONNECTED}
     try:
-        with DagsterInstance.ephemeral() as instance:
+        with instance_for_test(temp_dir=str(tmp_path)) as instance:
             job = build_definitions(load_settings()).resolve_job_def("recovery_job")
             done = job.execute_in_process(instance=instance)
     finally:

@@ -263,14 +263,15 @@ def test_webhooks_start_a_run_that_waits_behind_no_back_fill(
     assert "1 webhook events due, but no Stripe key" in (keyless.skip_message or "")
 
 
-def test_the_run_tells_what_became_of_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_run_tells_what_became_of_each_event(
+    monkeypatch: pytest.MonkeyPatch, instance: DagsterInstance
+) -> None:
     monkeypatch.setattr(inbox, "IDLE_SECONDS", 0.0)
     App(load_settings()).lake.write_note("changes-default", {"read_until": NOW.isoformat()})
-    a_webhook("evt_2")
+    a_webhook(f"evt_{uuid.uuid4().hex}")
     job = build_definitions(load_settings()).resolve_job_def("inbox_job")
-    with DagsterInstance.ephemeral() as instance:
-        result = job.execute_in_process(instance=instance)
-        (step,) = result.filter_events(lambda event: event.event_type_value == "STEP_OUTPUT")
+    result = job.execute_in_process(instance=instance)
+    (step,) = result.filter_events(lambda event: event.event_type_value == "STEP_OUTPUT")
     told = step.step_output_data.metadata["result"].value
     assert (told["marked"], told["landed"], told["failed"]) == (1, 0, 1), "nobody answers at that address"
     assert App(load_settings()).events_waiting() == 0

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster import AssetKey, DagsterInstance, materialize
+from dagster import AssetKey, instance_for_test, materialize
 
 import assets.ingest
 from assets.ingest import stripe_objects
@@ -24,11 +24,11 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
 
 
 def test_how_far_it_is_stands_at_the_asset_before_it_is_done(
-    sandbox: SandboxClient, monkeypatch: pytest.MonkeyPatch
+    sandbox: SandboxClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(assets.ingest, "SAID_SECONDS", 0.0)
     day = f"{sandbox.now():%Y-%m-%d}"
-    with DagsterInstance.ephemeral() as instance:
+    with instance_for_test(temp_dir=str(tmp_path)) as instance:
         for _ in range(2):  # Any day may be read once more.
             done = materialize(
                 [stripe_objects],

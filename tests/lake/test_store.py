@@ -11,7 +11,8 @@ from tests.lake.rows import put
 from tests.lake.stripe_objects import START, charge
 from tinko_pipelines.lake.files import make_private
 from tinko_pipelines.lake.parse import Malformed
-from tinko_pipelines.lake.raw import Incoming, KeptPage, abandoned
+from tinko_pipelines.lake.place import Folder
+from tinko_pipelines.lake.raw import Incoming, KeptPage, abandoned, raw_name
 from tinko_pipelines.lake.store import Lake
 
 NOW = datetime.fromtimestamp(START, UTC)
@@ -52,11 +53,14 @@ def test_runs_that_end_while_another_begins_are_not_in_its_way(tmp_path: Path) -
     ended = threading.Event()
 
     def runs() -> None:
-        for _ in range(200):
-            run = Incoming(tmp_path)
-            run.taken(run.add([page]), "default", at)
-            run.close()
-        ended.set()
+        try:
+            for _ in range(200):
+                run = Incoming(tmp_path)
+                path = run.add([page])
+                Folder(tmp_path).take([(path, raw_name(path, "default", at))])
+                run.close()
+        finally:
+            ended.set()
 
     with ThreadPoolExecutor(1) as another:
         running = another.submit(runs)

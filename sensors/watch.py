@@ -61,7 +61,7 @@ def due_messages(context: SensorEvaluationContext, tinko: TinkoResource) -> RunR
     job=inbox_job,
     minimum_interval_seconds=5,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Takes in webhook events within seconds. The refresh takes in what this leaves.",
+    description="Takes in webhook events as they come. The refresh takes in what this leaves.",
 )
 def webhook_inbox(context: SensorEvaluationContext, tinko: TinkoResource) -> RunRequest | SkipReason:
     """Count what waits; no run key, since the ledger alone knows what the lake has."""

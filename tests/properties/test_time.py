@@ -114,7 +114,7 @@ def test_plans_keep_their_distances_on_the_days_the_clocks_are_set(zone: str) ->
         for failed in (change.astimezone(UTC) - back for back in (DAY, HOUR, 0 * HOUR)):
             now = failed + 2 * HOUR
             for category in LADDER_DAYS:
-                times = policy.retry_times("case", category, failed, now, None)
+                times = [rung.at for rung in policy.rungs("case", category, failed, now, None)]
                 assert all(8 <= moment.hour < 11 for moment in times)
                 assert all(late - early >= 25 * HOUR for early, late in pairwise(times))
                 assert times[0] >= failed + 24.5 * HOUR
@@ -132,7 +132,7 @@ def test_plans_keep_their_distances_on_the_days_the_clocks_are_set(zone: str) ->
 def test_a_leap_year_spoils_no_plan(failed_hours: int, category: str, late_hours: int) -> None:
     failed = datetime(2027, 12, 1, tzinfo=UTC) + timedelta(hours=failed_hours)
     now = failed + timedelta(hours=late_hours)
-    times = Policy().retry_times("case", category, failed, now, None)
+    times = [rung.at for rung in Policy().rungs("case", category, failed, now, None)]
     assert times == sorted(times)
     assert times[0] > now
     assert times[0] >= failed + 24.5 * HOUR

@@ -106,7 +106,7 @@ def test_whatever_the_model_likes_waits_and_distances_are_kept(
     rungs = timed.rungs("case", category, failed, now, wait_hours)
     (chances,) = timed.foresee([({}, rungs)])
     schedule = timed.placed(rungs, chances)
-    ladder = plain.retry_times("case", category, failed, now, wait_hours)
+    ladder = [rung.at for rung in plain.rungs("case", category, failed, now, wait_hours)]
     assert [rung.at for rung in rungs] == ladder
     assert schedule.version == "ladder-1+timing:v1"
     assert schedule == timed.placed(rungs, timed.foresee([({}, rungs)])[0])
@@ -151,9 +151,9 @@ def test_a_best_hour_too_near_to_the_one_before_is_left() -> None:
 def test_the_plan_names_the_model_and_its_chances(ledger: Ledger) -> None:
     enrol(ledger, failed_table(row()), now=NOW, policy=Policy(foresight=Likes(18)))
     case = case_of(ledger)
-    plan, ladder = json.loads(case["plan"]), Policy().retry_times(
-        case["id"], "insufficient_funds", row()["last_failed_at"], NOW, None
-    )  # fmt: skip
+    plan = json.loads(case["plan"])
+    rungs = Policy().rungs(case["id"], "insufficient_funds", row()["last_failed_at"], NOW, None)
+    ladder = [rung.at for rung in rungs]
     assert case["policy_version"] == "ladder-1+timing:v1"
     assert [datetime.fromisoformat(at).hour for at in plan["retries"]] == [18] * len(ladder)
     assert plan["rungs"] == [at.isoformat() for at in ladder]

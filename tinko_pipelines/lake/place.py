@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tinko_pipelines.errors import StoreError
-from tinko_pipelines.lake.files import make_private, moved_into_place, sync, unwritable
+from tinko_pipelines.lake.files import make_private, sync, unwritable, write_whole
 from tinko_pipelines.settings import Settings
 
 File = tuple[str, bytes | memoryview]
@@ -73,8 +73,7 @@ class Folder:
     def write(self, files: Iterable[File], *, durable: bool = False) -> None:
         """Make or replace files, each as a whole."""
         for name, content in files:
-            with moved_into_place(self.folder / name, durable=durable) as partial:
-                Path(partial).write_bytes(content)
+            write_whole(self.folder / name, content, durable=durable)
 
     def take(self, files: Iterable[tuple[Path, str]]) -> None:
         """Move files in."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.gateway.page import Page
-from tinko_pipelines.lake.files import make_private, moved_into_place, unwritable
+from tinko_pipelines.lake.files import make_private, unwritable, write_whole
 from tinko_pipelines.lake.place import Place
 
 ENDING = ".pages.zst"
@@ -40,8 +40,7 @@ class KeptPage:
 
 def write(path: Path, pages: Sequence[KeptPage]) -> None:
     """One file of these pages; when this returns they are on the disk."""
-    with moved_into_place(path, durable=True) as partial:
-        Path(partial).write_bytes(packed(pages))
+    write_whole(path, packed(pages), durable=True)
 
 
 def packed(pages: Iterable[KeptPage]) -> memoryview:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import orjson
 
 from tinko_pipelines.errors import StoreError
-from tinko_pipelines.lake.files import make_private, moved_into_place, unwritable
+from tinko_pipelines.lake.files import make_private, unwritable, write_whole
 from tinko_pipelines.lake.place import File, names_below
 from tinko_pipelines.redact import HIDDEN, redacted, shown
 
@@ -135,13 +135,13 @@ class ObjectStore:
             return name, ""
         with self._asking(f"write {name}"):
             mark = _mark(self._store.info(self._at(name)))
-        self._keep(name, content)
+        write_whole(self.folder / name, content)
         return name, mark
 
     def _fetch(self, name: str) -> str:
         content = self.read(name)
         if content is not None:
-            self._keep(name, content)
+            write_whole(self.folder / name, content)
         return name
 
     @contextmanager
@@ -182,12 +182,7 @@ class ObjectStore:
                 yield marks
             finally:
                 if marks != before:
-                    with moved_into_place(path) as partial:
-                        Path(partial).write_bytes(orjson.dumps(marks))
-
-    def _keep(self, name: str, content: bytes | memoryview) -> None:
-        with moved_into_place(self.folder / name) as partial:
-            Path(partial).write_bytes(content)
+                    write_whole(path, orjson.dumps(marks))
 
 
 def _side_by_side(work: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tinko_pipelines.errors import StoreError
-from tinko_pipelines.lake.files import moved_into_place, sync
+from tinko_pipelines.lake.files import sync, write_whole
 
 POINTER_FILE = "promoted.json"
 HISTORY_FILE = "history.jsonl"
@@ -90,8 +90,7 @@ class Journal:
         self.heal()
         act = replace(act, number=self._next_number())
         body: dict[str, Any] = {"versions": pointer.versions, "act": asdict(act)}
-        with moved_into_place(self.pointer_path, durable=True) as draft:
-            Path(draft).write_text(json.dumps(body, indent=2), encoding="utf-8")
+        write_whole(self.pointer_path, json.dumps(body, indent=2).encode(), durable=True)
         self._append(act)
         return act
 

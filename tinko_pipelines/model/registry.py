@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tinko_pipelines.errors import InputError, StoreError
-from tinko_pipelines.lake.files import moved_into_place, sync, unwritable
+from tinko_pipelines.lake.files import sync, unwritable, write_whole
 from tinko_pipelines.model.artefact import refuse_unless_sound, sha256_of
 from tinko_pipelines.model.journal import Act, Journal, Pointer
 
@@ -236,8 +236,7 @@ class Registry:
             shutil.rmtree(drafts, ignore_errors=True)
             drafts.mkdir(parents=True)
             for file, data in parts.items():
-                with moved_into_place(drafts / file, durable=True) as draft:
-                    Path(draft).write_bytes(data)
+                write_whole(drafts / file, data, durable=True)
             target = self._path(name)
             target.parent.mkdir(exist_ok=True)
             drafts.rename(target)

@@ -16,7 +16,7 @@ from pathlib import Path
 from tinko_pipelines.declines.classify import classify, wording
 from tinko_pipelines.declines.records import CATEGORIES, Decline, as_text
 from tinko_pipelines.errors import StoreError
-from tinko_pipelines.model.files import swap_in
+from tinko_pipelines.lake.files import write_whole
 from tinko_pipelines.model.text import TAUGHT_WEIGHT, Example
 from tinko_pipelines.model.wording import spelled
 
@@ -89,7 +89,7 @@ def _keep(new: dict[str, _Row], directory: Path, refused: list[Refused]) -> Taug
             rows = old | new
             if rows != old:
                 text = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows.values())
-                swap_in(directory / TAUGHT_FILE, text.encode())
+                write_whole(directory / TAUGHT_FILE, text.encode())
     except OSError as error:
         raise StoreError(f"cannot keep what was taught in {directory}: {error.strerror}") from error
     replaced = sum(key in old and old[key].category != row.category for key, row in new.items())

@@ -18,7 +18,7 @@ from typing import Any
 
 from tinko_pipelines.declines.records import CATEGORIES, TEXT_LENGTH_MAX
 from tinko_pipelines.errors import StoreError
-from tinko_pipelines.model.files import swap_in
+from tinko_pipelines.lake.files import write_whole
 from tinko_pipelines.model.wording import Wording, spelled
 
 THRESHOLD = 0.5
@@ -156,12 +156,8 @@ def save_text_model(model: TextModel, directory: Path) -> dict[str, object]:
         "threshold": model.threshold,
         "sklearn_version": sklearn.__version__,
     }
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        swap_in(directory / MODEL_FILE, data)
-        swap_in(directory / CARD_FILE, json.dumps(card, indent=2).encode())
-    except OSError as error:
-        raise StoreError(f"cannot write the text model to {directory}: {error.strerror}") from error
+    write_whole(directory / MODEL_FILE, data)
+    write_whole(directory / CARD_FILE, json.dumps(card, indent=2).encode())
     return card
 
 

@@ -56,16 +56,13 @@ class Policy:
             trouble=list(trouble),
         )
 
-    def retry_times(
-        self, case_id: str, category: str, last_failed_at: datetime, now: datetime, wait_hours: float | None
-    ) -> list[datetime]:
-        """The moments of the retries, ascending, all in the future and a day or more after the failure."""
-        return [rung.at for rung in self.rungs(case_id, category, last_failed_at, now, wait_hours)]
-
     def rungs(
         self, case_id: str, category: str, last_failed_at: datetime, now: datetime, wait_hours: float | None
     ) -> list[Rung]:
-        """The same moments, each with how early it may be at most; a payday is not brought forward."""
+        """The moments of the retries, ascending, all in the future and a day or more after the failure.
+
+        Each says how early it may be at most; a payday is not brought forward.
+        """
         base = max(last_failed_at, now - timedelta(hours=20))
         earliest = earliest_retry(last_failed_at, now, wait_hours)
         found: list[Rung] = []

@@ -12,12 +12,13 @@ import pytest
 
 from tests.model.timing.attempts import BEGAN, NOW, invented, with_column
 from tinko_pipelines.errors import InputError, StoreError
+from tinko_pipelines.model.registry import Registry
 from tinko_pipelines.model.timing.features import FEATURES
 from tinko_pipelines.model.timing.history import History
 from tinko_pipelines.model.timing.recovery import RecoveryModel, TrainingRefusedError
 from tinko_pipelines.model.timing.schema import completed, micros, retries
 from tinko_pipelines.model.timing.split import customers, held_back, split
-from tinko_pipelines.model.timing.train import Candidate, store_candidate, train_candidate
+from tinko_pipelines.model.timing.train import Candidate, train_candidate
 
 
 @pytest.fixture(scope="module")
@@ -153,11 +154,14 @@ def test_a_category_never_seen_has_a_chance_of_its_own(candidate: Candidate) -> 
 
 
 def test_a_candidate_is_stored_whole(candidate: Candidate, tmp_path: Path) -> None:
-    folder = tmp_path / "models" / "candidate"
-    store_candidate(candidate, folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["card.html", "card.json", "model.skops"]
-    assert json.loads((folder / "card.json").read_bytes()) == candidate.card
-    assert RecoveryModel.loads((folder / "model.skops").read_bytes()).feature_names
+    made_by = {"by": "anna", "reason": "a try", "now": NOW, "code_version": "1"}
+    registry = Registry(tmp_path / "models")
+    version = registry.add(candidate.artefact, candidate.card, candidate.card_html, **made_by)
+    folder = registry.page_path(version).parent
+    names = ["card.html", "card.json", "model.skops", "version.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert registry.card(version) == candidate.card
+    assert RecoveryModel.loads(registry.artefact(version)).feature_names
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="cannot be written"):
-        store_candidate(candidate, tmp_path / "file")
+        Registry(tmp_path / "file").add(candidate.artefact, candidate.card, candidate.card_html, **made_by)

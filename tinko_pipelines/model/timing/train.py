@@ -6,15 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tinko_pipelines.errors import StoreError
 from tinko_pipelines.model.timing import leaks
 from tinko_pipelines.model.timing.card import as_html
 from tinko_pipelines.model.timing.evaluate import Executed, evaluate
@@ -34,7 +31,6 @@ from tinko_pipelines.model.timing.split import HELD_SHARE, Split, customers, spl
 
 JUDGED_LEAST = 50
 IMPORTANCE_ROWS_MAX, IMPORTANCE_DRAWS = 5_000, 3
-ARTEFACT_FILE, CARD_FILE, PAGE_FILE = "model.skops", "card.json", "card.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +80,6 @@ def train_candidate(attempts: pa.Table, *, now: datetime, in_use: RecoveryModel 
         "evaluation": found,
     }
     return Candidate(artefact, card, as_html(card))
-
-
-def store_candidate(candidate: Candidate, folder: Path) -> None:
-    """Write artefact and card to a folder, each swapped in whole, the card last."""
-    files = {
-        ARTEFACT_FILE: candidate.artefact,
-        PAGE_FILE: candidate.card_html.encode(),
-        CARD_FILE: orjson.dumps(candidate.card, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY),
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            draft = folder / f".{name}.draft"
-            draft.write_bytes(content)
-            draft.replace(folder / name)
-    except OSError as error:
-        raise StoreError(
-            f"the candidate cannot be written to {folder}: {error.strerror}; make room or check its rights"
-        ) from error
 
 
 def _whole(attempts: pa.Table, now: datetime) -> pa.Table:

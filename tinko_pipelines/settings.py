@@ -7,15 +7,14 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tinko_pipelines.accounts import KEY_PREFIXES, is_live, parse_more
 from tinko_pipelines.errors import SettingsError
+from tinko_pipelines.state_folder import StateFolder
 
 STRIPE_API_BASE = "https://api.stripe.com"
 REQUESTS_LIVE, REQUESTS_TEST, REQUESTS_PER_RESOURCE = 100.0, 25.0, 25.0
@@ -26,12 +25,9 @@ SANDBOX_KEY = "sk_test_tinko_sandbox"
 """The sandbox's one full-rights key. It opens nothing but the bundled sandbox."""
 
 
-class Settings(BaseSettings):
+class Settings(StateFolder):
     """All settings. Environment names are `TINKO_` plus the field's name, save where an alias says else."""
 
-    model_config = SettingsConfigDict(env_prefix="TINKO_", frozen=True, extra="ignore", populate_by_name=True)
-
-    state: Path = Field(Path(".tinko"), description="Folder of all state.")
     stripe_secret_key: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("STRIPE_SECRET_KEY", "stripe_secret_key"),
@@ -161,11 +157,6 @@ class Settings(BaseSettings):
     )
     max_cases_per_plan: int = Field(100_000, ge=1, description="Most failed payments taken up in one run.")
 
-    @field_validator("state")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
-
     @field_validator("lake_url")
     @classmethod
     def _on_an_object_store(cls, value: str | None) -> str | None:
@@ -274,61 +265,6 @@ class Settings(BaseSettings):
         """What fsspec is to be told beside the lake's address, secrets in clear."""
         given = self.lake_options.get_secret_value() if self.lake_options else "{}"
         return dict(json.loads(given))
-
-    @property
-    def lake_dir(self) -> Path:
-        """Root of the lake, raw pages and typed Parquet; of one on an object store, what is still to be sent there, and a copy."""
-        return self.state / "lake"
-
-    @property
-    def export_dir(self) -> Path:
-        """Where the ledger is exported to, for dbt."""
-        return self.state / "export"
-
-    @property
-    def warehouse_path(self) -> Path:
-        """The DuckDB file dbt builds; one writer, never opened by analysts."""
-        return self.state / "warehouse.duckdb"
-
-    @property
-    def snapshot_path(self) -> Path:
-        """The read-only DuckDB file analysts open, swapped atomically."""
-        return self.state / "recovery.duckdb"
-
-    @property
-    def report_path(self) -> Path:
-        """The HTML report."""
-        return self.state / "reports" / "recovery.html"
-
-    @property
-    def outbox_dir(self) -> Path:
-        """Where the file transport writes mails."""
-        return self.state / "outbox"
-
-    @property
-    def model_dir(self) -> Path:
-        """Trained models with their cards."""
-        return self.state / "models"
-
-    @property
-    def timing_dir(self) -> Path:
-        """The registry of timing models: every version, which one is in use, and the history."""
-        return self.model_dir / "timing"
-
-    @property
-    def ledger_mark(self) -> Path:
-        """What this installation last saw of its ledger, to notice when an older one or another stands there."""
-        return self.state / "ledger-seen.json"
-
-    @property
-    def sandbox_dir(self) -> Path:
-        """The bundled sandbox's own book."""
-        return self.state / "sandbox"
-
-    @property
-    def sandbox_note(self) -> Path:
-        """Where the moment is noted at which the bundled sandbox of this state folder stands."""
-        return self.state / "sandbox.json"
 
     @property
     def rests_on_sandbox(self) -> bool:

@@ -52,6 +52,7 @@ def drain(state: Path, base: str, kill_at: str = "") -> int:
     return done.returncode
 
 
+@pytest.mark.slow
 def test_killed_everywhere_nobody_is_charged_twice_or_forgotten(sandbox: str, tmp_path: Path) -> None:
     client = SandboxClient(sandbox)
     app = App(

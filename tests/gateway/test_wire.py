@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 
 import pytest
 
@@ -35,8 +36,7 @@ class Server:
             self.heard.append(heard)
             with connection, connection.makefile("rb") as said:
                 for _ in range(self.each):
-                    lines = iter(said.readline, b"\r\n")
-                    request = b"".join(line for line in lines if line)
+                    request = b"".join(takewhile(lambda line: line not in (b"\r\n", b""), said))
                     if not request or not self.answers:
                         break
                     heard.append(request)
@@ -54,6 +54,7 @@ def serving(answers: list[bytes], each: int = 100) -> Iterator[Server]:
         server.listening.shutdown(socket.SHUT_RDWR)
         server.listening.close()
         thread.join(5)
+        assert not thread.is_alive(), "the server of a test goes on for ever"
 
 
 @contextmanager

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test coverage ui properties bench bench-ingest bench-model crash mutants crash-dagster crash-ingest clean
+.PHONY: setup demo notebook test coverage ui properties bench bench-ingest bench-model crash mutants crash-dagster crash-ingest clean
 
 setup: $(STAMP)
 
@@ -20,6 +20,10 @@ demo: setup
 
 ui: setup
 	$(BIN)/tinko ui
+
+# The model's notebook on loopback; ARGS='--attempts FILE --outcome COLUMN' takes another table than the training set.
+notebook: setup
+	$(BIN)/marimo edit --skip-update-check docs/notebooks/timing_model.py -- $(ARGS)
 
 test: setup
 	$(BIN)/ruff check .

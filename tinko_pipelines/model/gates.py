@@ -94,7 +94,7 @@ def _better(candidate: Evaluation, in_use: Evaluation | None, against: str, boun
     told = f"{better:+.4f} better than {against}, 95 % interval {low:+.4f} to {high:+.4f}"
     if low > 0:
         return Gate(name, True, told)
-    return Gate(name, False, f"{told}: not above zero, short by {-low:.4f}")
+    return Gate(name, False, f"{told}: not above zero, short by {0 - low:.4f}")
 
 
 def _calibrated(bins: Sequence[Bin], bounds: Bounds) -> Gate:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, plain, show
+from tinko_pipelines.errors import InputError
 from tinko_pipelines.terminal import show_rows
 
 model = typer.Typer(
@@ -63,6 +64,30 @@ def train(
         return
     typer.echo(f"{made.version.id} is {'in use' if made.promoted else 'a candidate'}")
     _tell(made.judgement)
+
+
+@model.command()
+def invent(
+    file: Annotated[Path, typer.Argument(help="The CSV file to write; it must not exist.")],
+    charges: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="About so many first charges.")
+    ] = 100_000,
+    seed: Annotated[int, typer.Option(min=0)] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Write attempts made up by the sandbox's issuers, to try training on before there is a history."""
+    from tinko_pipelines.sandbox.attempts import invented_attempts
+
+    if file.exists():
+        raise InputError(f"{file} exists: name a new file")
+    with err.status("Making attempts up"):
+        found = invented_attempts(seed, charges)
+        try:
+            found.to_csv(file, index=False)
+        except OSError as error:
+            raise InputError(f"{file} cannot be written: {error.strerror}") from error
+    retries = int((found["attempt_number"] > 1).sum())
+    show({"file": file, "attempts": len(found), "retries": retries}, as_json)
 
 
 @model.command()

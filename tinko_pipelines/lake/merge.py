@@ -48,7 +48,7 @@ class Gone:
 
 def by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """The rows of each day (UTC) of `created_at`, as `YYYY-MM-DD`, later ones of the same id still after earlier ones."""
-    times = _microseconds(rows)
+    times = microseconds(rows)
     order = np.argsort(times, kind="stable")
     days = times[order] // _DAY_MICROSECONDS
     starts = [*np.flatnonzero(np.diff(days, prepend=days[0] - 1)), len(days)]
@@ -65,10 +65,10 @@ def merge(
     base: pa.Table | None, fresh: pa.Table, *, immutable: bool = False
 ) -> tuple[pa.Table | None, Upserted]:
     """What the file is to hold, in the order of creation, or None where it holds that already."""
-    winners = _newest(fresh)
+    winners = newest(fresh)
     if base is None:
         return ordered(winners), Upserted(new=winners.num_rows)
-    base = _with_columns(base, fresh.schema)
+    base = in_schema(base, fresh.schema)
     at = pc.index_in(winners["id"], base["id"])
     is_new = pc.is_null(at)
     known = winners.filter(pc.invert(is_new))
@@ -92,12 +92,10 @@ def merge(
     return ordered(pa.concat_tables(parts)), counts
 
 
-def buried(
-    base: pa.Table | None, schema: pa.Schema, account_id: str, gone: Iterable[Gone]
-) -> tuple[pa.Table | None, int]:
-    """A day with these objects marked as deleted, and how many were not yet; None where the file says so already."""
-    rows = {row["id"]: row for row in base.to_pylist()} if base is not None else {}
-    news = 0
+def buried(known: pa.Table, account_id: str, gone: Iterable[Gone]) -> tuple[pa.Table, int]:
+    """These objects marked as deleted, to be merged, and how many were not yet; `known` are their rows as they are."""
+    rows = {row["id"]: row for row in known.to_pylist()}
+    news = []
     for one in gone:
         row = rows.setdefault(
             one.id,
@@ -106,11 +104,11 @@ def buried(
         if row.get("deleted") or (row.get("version_at") or one.fetched_at) > one.fetched_at:
             continue
         row |= {"deleted": True, "version_at": one.fetched_at, "fetched_at": one.fetched_at}
-        news += 1
-    return (pa.Table.from_pylist(list(rows.values()), schema=schema) if news else None), news
+        news.append(row)
+    return pa.Table.from_pylist(news, schema=known.schema), len(news)
 
 
-def _newest(rows: pa.Table) -> pa.Table:
+def newest(rows: pa.Table) -> pa.Table:
     """One row for each id: the newest version, and of equal ones the last."""
     if pc.count_distinct(rows["id"]).as_py() == rows.num_rows:
         return rows
@@ -136,7 +134,7 @@ def _differs(before: pa.Table, after: pa.Table) -> pa.ChunkedArray:
     return found
 
 
-def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """An older file in today's schema; what it did not have yet is null."""
     if table.schema.equals(schema):
         return table
@@ -149,12 +147,13 @@ def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _microseconds(table: pa.Table) -> Any:
+def microseconds(table: pa.Table) -> Any:
+    """When each row's object was created, since 1970."""
     return table["created_at"].to_numpy().astype("datetime64[us]").astype("int64")
 
 
 def ordered(table: pa.Table) -> pa.Table:
     """The rows in the order of creation."""
-    if np.all(np.diff(_microseconds(table)) > 0):
+    if np.all(np.diff(microseconds(table)) > 0):
         return table
     return table.sort_by([("created_at", "ascending"), ("id", "ascending")])

@@ -21,9 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tinko_pipelines.errors import StoreError
+from tinko_pipelines.lake.days import merged, rows_of
 from tinko_pipelines.lake.erased import NOBODY, Erased
 from tinko_pipelines.lake.files import make_private, unwritable
-from tinko_pipelines.lake.merge import Gone, Upserted, buried, by_day, merge
+from tinko_pipelines.lake.merge import Gone, Upserted, buried, by_day
 from tinko_pipelines.lake.parquet import packed, read_table
 from tinko_pipelines.lake.parse import Malformed
 from tinko_pipelines.lake.place import File, Folder, Place
@@ -94,18 +95,14 @@ class Lake:
             nonlocal total
             for day, rows in by_day(fresh):
                 file = f"{folder}/{day}.parquet"
-                merged, counts = merge(self._rows(file), rows, immutable=name in IMMUTABLE)
-                if merged is not None:
-                    yield file, packed(merged)
+                content, counts = merged(self._path(file), rows, immutable=name in IMMUTABLE)
+                if content is not None:
+                    yield file, content
                 total = total.plus(counts)
 
         with self._one_writer(folder):
             self.place.write(merged_days())
         return total
-
-    def _rows(self, file: str) -> pa.Table | None:
-        path = self._path(file)
-        return read_table(path) if path.exists() else None
 
     def bury(self, name: str, account_id: str, gone: Iterable[Gone]) -> int:
         """Mark objects that Stripe has no more as deleted; what was last known of them stays. How many were not yet."""
@@ -115,10 +112,12 @@ class Lake:
         def changed_days() -> Iterator[File]:
             nonlocal news
             for day, few in groupby(sorted(gone, key=lambda one: one.day), lambda one: one.day):
-                file = f"{folder}/{day}.parquet"
-                table, count = buried(self._rows(file), schema, account_id, few)
-                if table is not None:
-                    yield file, packed(table)
+                file, of_day = f"{folder}/{day}.parquet", list(few)
+                known = rows_of(self._path(file), schema, [one.id for one in of_day])
+                marked, count = buried(known, account_id, of_day)
+                content = merged(self._path(file), marked)[0] if count else None
+                if content is not None:
+                    yield file, content
                 news += count
 
         with self._one_writer(folder):

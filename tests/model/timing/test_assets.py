@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from dagster import DagsterInstance, instance_for_test, materialize
+from dagster import DagsterInstance, build_asset_context, instance_for_test, materialize
 
 from assets.models import recovery_model, training_set
 from resources import TinkoResource
@@ -90,9 +90,24 @@ def test_a_candidate_comes_with_plots_and_metrics(tmp_path: Path, instance: Dags
     assert Path(str(made.metadata["card"].value)).read_text("utf-8").startswith("<!doctype html>")
 
 
+def test_a_young_shop_has_green_runs_and_no_candidate(
+    tmp_path: Path, instance: DagsterInstance, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Lake(tmp_path / "lake").upsert("charges", "default", charges(invented(90)))
+    result = materialize(
+        [training_set, recovery_model],
+        instance=instance,
+        resources={"tinko": TinkoResource(state=str(tmp_path))},
+    )
+    assert result.success
+    assert result.asset_materializations_for_node("recovery_model") == []
+    assert "retries are too few to learn from" in capfd.readouterr().err
+    assert not (tmp_path / "models" / "timing").exists()
+
+
 def test_an_empty_lake_trains_nothing_and_says_so(tmp_path: Path) -> None:
     tinko = TinkoResource(state=str(tmp_path))
     with pytest.raises(StoreError, match="run `tinko ingest --changes` first"):
         training_set(tinko)
     with pytest.raises(StoreError, match="run `tinko model train` first"):
-        recovery_model(tinko)
+        list(recovery_model(build_asset_context(), tinko))

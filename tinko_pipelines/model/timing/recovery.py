@@ -38,6 +38,10 @@ class TrainingRefusedError(InputError):
     """These attempts cannot be learned from; the message says why and what to do."""
 
 
+class TooFewRetriesError(TrainingRefusedError):
+    """There is nothing wrong with the attempts but that more are needed, which time brings."""
+
+
 @dataclass(frozen=True)
 class RecoveryModel:
     """P(an attempt at that moment succeeds), and the names it gives codes to.
@@ -140,7 +144,7 @@ def raw_score(trees: Any, features: np.ndarray) -> np.ndarray:
 def checked(outcome: np.ndarray) -> np.ndarray:
     """The outcomes as booleans, or TrainingRefusedError where nothing can be learned from them."""
     if not len(outcome):
-        raise TrainingRefusedError(
+        raise TooFewRetriesError(
             "there are no retries in this window: take a longer one, or wait until some were made"
         )
     values = np.asarray(outcome)
@@ -153,7 +157,7 @@ def checked(outcome: np.ndarray) -> np.ndarray:
             )
         values = values.astype(bool)
     if len(values) < ROWS_LEAST:
-        raise TrainingRefusedError(
+        raise TooFewRetriesError(
             f"{len(values)} retries are too few to learn from; {ROWS_LEAST} are the least"
         )
     _refuse_one_class(values, "the retries")

@@ -22,6 +22,7 @@ from tinko_pipelines.model.timing.recovery import (
     CLASS_LEAST,
     TREES,
     RecoveryModel,
+    TooFewRetriesError,
     TrainingRefusedError,
     checked,
     fit,
@@ -99,7 +100,7 @@ def _whole(attempts: pa.Table, now: datetime) -> pa.Table:
 def _refuse_unjudged(truth: np.ndarray) -> None:
     passed = int(truth.sum())
     if len(truth) < JUDGED_LEAST or min(passed, len(truth) - passed) < CLASS_LEAST // 4:
-        raise TrainingRefusedError(
+        raise TooFewRetriesError(
             f"too few retries to judge a model by: {len(truth)} are later than what it learns from and of customers it"
             f" does not know, {passed} of them successes; {JUDGED_LEAST} are the least, with {CLASS_LEAST // 4} of each"
             " kind. Take a longer window"

@@ -1,0 +1,136 @@
+"""How soon webhooks are answered: at 100 a second, beside a drain that writes, and ten thousand at once.
+
+Run with `python -m benchmarks.door`; one line of JSON for each database and case, about two minutes. `tinko serve` is a
+process of its own and writes durably (fsync on). Events come at their times whether or not earlier ones are answered, as
+Stripe's do; a time is from when it was due to the end of its answer.
+"""
+
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.postgres import database, postgres_server
+from tests.web.serving import HOOK, Served, event, serving, signed
+from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.retry.inbox import mark
+
+PER_SECOND, SECONDS = 100, 30
+AT_ONCE, WORKERS = 10_000, 64
+PADDING_BYTES = 3_000
+"""A charge's event is about as long."""
+DURABLE = "-c shared_buffers=128MB"
+PAUSE_SECONDS = 0.02
+
+
+def body(name: str) -> bytes:
+    """An event of usual length."""
+    about = {"object": "balance", "note": "x" * PADDING_BYTES}
+    return json.dumps(event(name, data={"object": about})).encode()
+
+
+async def ask(client: httpx.AsyncClient, url: str, name: str, due: float) -> tuple[float, int]:
+    """Milliseconds from when it was due, and the status."""
+    content = body(name)
+    answer = await client.post(url, content=content, headers=signed(content))
+    return (time.monotonic() - due) * 1000, answer.status_code
+
+
+async def steady(url: str, prefix: str) -> list[tuple[float, int]]:
+    """So many a second."""
+    async with httpx.AsyncClient(
+        timeout=60, limits=httpx.Limits(max_connections=100), trust_env=False
+    ) as client:
+        began, asked = time.monotonic(), []
+        for number in range(PER_SECOND * SECONDS):
+            due = began + number / PER_SECOND
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            asked.append(asyncio.create_task(ask(client, url, f"{prefix}_{number}", due)))
+        return await asyncio.gather(*asked)
+
+
+async def at_once(url: str, prefix: str) -> list[tuple[float, int]]:
+    """All of them, by so many connections."""
+    left = iter(range(AT_ONCE))
+    limits = httpx.Limits(max_connections=WORKERS)
+    async with httpx.AsyncClient(timeout=60, limits=limits, trust_env=False) as client:
+
+        async def work() -> list[tuple[float, int]]:
+            return [await ask(client, url, f"{prefix}_{number}", time.monotonic()) for number in left]
+
+        return [one for done in await asyncio.gather(*(work() for _ in range(WORKERS))) for one in done]
+
+
+def summary(found: Sequence[tuple[float, int]], seconds: float) -> dict[str, Any]:
+    """Times in milliseconds."""
+    times = sorted(ms for ms, _ in found)
+    cuts = statistics.quantiles(times, n=1000)
+    return {
+        "events": len(found), "answered_200": sum(status == 200 for _, status in found),
+        "per_second": round(len(found) / seconds, 1), "p50_ms": round(cuts[499], 1), "p99_ms": round(cuts[989], 1),
+        "max_ms": round(times[-1], 1),
+    }  # fmt: skip
+
+
+@contextmanager
+def drain_beside(url: str) -> Iterator[None]:
+    """Another process that keeps turning what has come into marks, which writes to every row of it."""
+    with subprocess.Popen([sys.executable, "-m", "benchmarks.door", "--mark", url]) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def keep_marking(url: str) -> None:
+    """That process; it is ended from outside."""
+    from datetime import UTC, datetime
+
+    ledger = Ledger.open(url)
+    while True:
+        mark(ledger, datetime.now(UTC))
+        time.sleep(PAUSE_SECONDS)
+
+
+def measured(served: Served, url: str, case: str) -> dict[str, Any]:
+    """One case."""
+    door = f"http://127.0.0.1:{served.port}{HOOK}"
+    run = at_once if case == "at once" else steady
+    with drain_beside(url) if case == "beside a drain" else ExitStack():
+        began = time.monotonic()
+        found = asyncio.run(run(door, f"evt_{case.replace(' ', '_')}"))
+        return summary(found, time.monotonic() - began)
+
+
+def main() -> None:
+    """Every case on both databases."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
+        server = stack.enter_context(postgres_server(DURABLE))
+        urls = {
+            "sqlite": f"sqlite:///{folder}/ledger.db",
+            "postgresql": stack.enter_context(database(server, "door")),
+        }
+        for dialect, url in urls.items():
+            with serving(folder / dialect, TINKO_LEDGER_URL=url) as served:
+                for case in ("steady", "beside a drain", "at once"):
+                    print(
+                        json.dumps({"database": dialect, "case": case, **measured(served, url, case)}),
+                        flush=True,
+                    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--mark"]:
+        keep_marking(sys.argv[2])
+    else:
+        main()

@@ -139,7 +139,7 @@ def rng(number: int = 0) -> random.Random:
 def served_by(
     served: Served, events: Sequence[Mapping[str, Any]], workers: int, path: str = HOOK
 ) -> dict[str, int]:
-    """Hand events in by so many connections at once; the last answer to each by its id, 0 for none."""
+    """Hand events in by so many connections at once, each until it breaks; the last answer to each event by its id."""
     answers: dict[str, int] = {}
     left = deque(events)
 
@@ -152,6 +152,8 @@ def served_by(
                     return
                 body = json.dumps(one).encode()
                 answers[one["id"]] = asked(connection, "POST", path, body, signed(body))[0]
+                if not answers[one["id"]]:
+                    return
 
     with ThreadPoolExecutor(workers) as pool:
         for each in [pool.submit(work) for _ in range(workers)]:

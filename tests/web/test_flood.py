@@ -14,10 +14,11 @@ from tests.web.serving import event, served_by, serving
 from tests.web.test_webhooks import rows
 from tinko_pipelines.sandbox.process import SandboxProcess
 
-MANY = 10_000
+MANY = {"sqlite": 10_000, "postgresql": 3_000}
 WORKERS = 8
 KILLS = 3
-SECONDS_MAX = 60.0
+SECONDS_MAX = 180.0
+"""Of a machine that has other things to do; how fast it is is measured by `benchmarks.door`."""
 
 
 def twice(some: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -35,7 +36,8 @@ def test_each_of_many_events_is_handled_once(url: str, tmp_path: Path) -> None:
             "TINKO_CLOCK": "sandbox",
             "TINKO_LEDGER_URL": url,
         }
-        told = [event(f"evt_{number:05}") for number in range(MANY)]
+        many = MANY[url.partition(":")[0]]
+        told = [event(f"evt_flood{number:05}") for number in range(many)]
         left = twice(told)
         answered: set[str] = set()
         killed = 0
@@ -61,11 +63,11 @@ def test_each_of_many_events_is_handled_once(url: str, tmp_path: Path) -> None:
         assert answered == {one["id"] for one in told}
         assert sorted(row["event_id"] for row in rows(url)) == sorted(answered)
         done = shop.app.empty_inbox()
-        assert (done.marked, done.landed, done.failed) == (MANY, MANY, 0)
+        assert (done.marked, done.landed, done.failed) == (many, many, 0)
         again = shop.app.empty_inbox()
         assert (again.marked, again.landed) == (0, 0)
         table = shop.app.lake.table("events")
-        ours = table.filter(pc.starts_with(table["id"], "evt_0"))["id"].to_pylist()
+        ours = table.filter(pc.starts_with(table["id"], "evt_flood"))["id"].to_pylist()
         assert sorted(ours) == sorted(answered)
         assert taken_seconds < SECONDS_MAX
         shop.app.ledger.close()

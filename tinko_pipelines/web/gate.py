@@ -21,6 +21,8 @@ from tinko_pipelines.web.logs import say, say_failed
 
 BODY_BYTES_MAX = EVENT_BYTES_MAX
 """Nothing that anybody may send is longer than the longest event."""
+HEAD_BYTES_MAX = 16_384
+"""Of path, query and headers."""
 BODY_SECONDS = 10.0
 """For all of a body to come."""
 REQUEST_SECONDS = 30.0
@@ -86,9 +88,11 @@ class Gate:
             return 503, "busy"
         if _name(passage.headers.get("host", "")) not in self._hosts:
             return 404, "host"
-        length = passage.headers.get("content-length", "0")
-        # The HTTP server has seen to it that it is a number.
-        return (404, "large") if int(length) > BODY_BYTES_MAX else None
+        # The HTTP server has seen to it that the length is a number.
+        length = int(passage.headers.get("content-length", "0"))
+        if passage.head_bytes > HEAD_BYTES_MAX or length > BODY_BYTES_MAX:
+            return 404, "large"
+        return None
 
     def _tell(self, passage: _Passage) -> None:
         seconds = time.monotonic() - passage.began
@@ -115,6 +119,12 @@ class _Passage:
         self.state["request_id"] = self.id
         self.status = 0
         self._bytes, self._read = 0, False
+
+    @property
+    def head_bytes(self) -> int:
+        """The HTTP server holds only those to a limit that come in pieces."""
+        target = len(self.scope["path"]) + len(self.scope["query_string"])
+        return target + sum(len(name) + len(value) for name, value in self.scope["headers"])
 
     @property
     def route(self) -> str:

@@ -19,13 +19,12 @@ from tinko_pipelines.errors import InputError
 from tinko_pipelines.guard import guard
 from tinko_pipelines.web import health, logs, webhooks
 from tinko_pipelines.web.figures import Figures
-from tinko_pipelines.web.gate import Gate
+from tinko_pipelines.web.gate import HEAD_BYTES_MAX, Gate
 
 if TYPE_CHECKING:
     from tinko_pipelines.app import App
 
 PARTS = (webhooks, health)
-HEAD_BYTES_MAX = 16_384
 HEAD_SECONDS = 10.0
 """For all headers of a request to come."""
 IDLE_SECONDS = 5

@@ -26,6 +26,8 @@ from tests.web.serving import (
     signed,
 )
 from tinko_pipelines.gateway.signature import TOLERANCE_SECONDS, StaleError, UnsignedError, verify
+from tinko_pipelines.lake.erased import hashed
+from tinko_pipelines.ledger import erasure
 from tinko_pipelines.ledger.events import EVENT_BYTES_MAX
 from tinko_pipelines.ledger.schema import webhook_event
 from tinko_pipelines.ledger.store import Ledger
@@ -151,6 +153,27 @@ def test_what_is_signed_is_kept_as_it_came_and_once(served: Served, url: str) ->
     assert "tinko_inbox_unlanded 2.0" in text
     assert "tinko_inbox_unmarked 2.0" in text
     assert "example.com" not in text + served.said
+
+
+def test_nobody_comes_in_who_was_erased_meanwhile(served: Served, url: str) -> None:
+    def told(name: str) -> dict[str, Any]:
+        about = {
+            "id": "pi_1",
+            "object": "payment_intent",
+            "customer": "cus_1",
+            "receipt_email": "a@example.com",
+        }
+        assert served.post(event(name, type="payment_intent.succeeded", data={"object": about})) == 200
+        return next(row for row in rows(url) if row["event_id"] == name)
+
+    assert "a@example.com" in told("evt_1")["payload"]
+    ledger = Ledger.open(url)
+    erasure.remember(ledger, "default", [hashed("cus_1")], datetime.now(UTC))
+    ledger.close()
+    after = told("evt_2")
+    assert "example.com" not in after["payload"]
+    assert "cus_1" not in after["payload"]
+    assert (after["type"], after["object_id"]) == ("payment_intent.succeeded", "pi_1"), "the money stays"
 
 
 def test_two_secrets_while_one_follows_the_other(url: str, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 PARTS = (webhooks, health)
 HEAD_SECONDS = 10.0
 """For all headers of a request to come."""
-IDLE_SECONDS = 5
+IDLE_SECONDS = 75
+"""Longer than proxies keep a connection, so that none is closed while a request of theirs is on its way."""
 CONNECTIONS_MOST = 512
 BACKLOG = 512
 STOP_SECONDS = 15

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from tinko_pipelines.lake.erased import Erased
     from tinko_pipelines.lake.portion import Results
     from tinko_pipelines.lake.standing import Standing
-    from tinko_pipelines.ledger.events import Allowed, Backlog, Told, Waiting
+    from tinko_pipelines.ledger.backlog import Backlog
+    from tinko_pipelines.ledger.events import Allowed, Told, Waiting
     from tinko_pipelines.ledger.replay import Replayed
 
 
@@ -142,7 +143,7 @@ class Reading(EveryAccount):
 
     def inbox_backlog(self) -> Backlog:
         """How much waits there, cheap enough to be asked for often."""
-        from tinko_pipelines.ledger.events import backlog
+        from tinko_pipelines.ledger.backlog import backlog
 
         return backlog(self.ledger)
 

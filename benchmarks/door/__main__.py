@@ -64,12 +64,12 @@ class Wires:
 
 async def steady(wires: Wires, prefix: str) -> list[tuple[float, int]]:
     """So many a second."""
-    began, asked = time.monotonic(), []
+    began, under_way = time.monotonic(), []
     for number in range(PER_SECOND * SECONDS):
         due = began + number / PER_SECOND
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        asked.append(asyncio.create_task(wires.ask(f"{prefix}_{number}", due)))
-    return await asyncio.gather(*asked)
+        under_way.append(asyncio.create_task(wires.ask(f"{prefix}_{number}", due)))
+    return await asyncio.gather(*under_way)
 
 
 async def at_once(wires: Wires, prefix: str) -> list[tuple[float, int]]:

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo notebook test coverage ui properties bench bench-ingest bench-model crash mutants crash-dagster crash-ingest clean
+.PHONY: setup demo notebook test coverage ui properties bench bench-door bench-ingest bench-model crash mutants crash-dagster crash-ingest clean
 
 setup: $(STAMP)
 
@@ -54,6 +54,10 @@ properties: setup
 bench: setup
 	$(BIN)/python -m benchmarks.drain.throughput
 	$(BIN)/python -m benchmarks.drain.claims
+
+# How soon webhooks are answered, on both databases.
+bench-door: setup
+	$(BIN)/python -m benchmarks.door
 
 # Ours, Stripe's SDK and dlt read the same charges; TEN_MILLION=1 reads ten million besides.
 bench-ingest: setup

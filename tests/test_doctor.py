@@ -73,5 +73,19 @@ def test_a_lake_on_an_object_store_is_looked_at(s3: LocalS3, tmp_path: Path) -> 
     assert not any(finding.name == "lake" for finding in look(tmp_path, Account()).values())
 
 
+def test_an_account_whose_webhooks_nobody_takes_is_named(tmp_path: Path) -> None:
+    secret = "whsec_" + "q" * 12
+    found = look(tmp_path, Account())["webhooks"]
+    assert found.ok is None
+    assert "no signing secret for default" in found.text
+    assert "tinko serve" in (found.fix or "")
+    given = {"stripe_secret_key": KEY, "webhook_secret": secret, "more_accounts": "eu=acct_1"}
+    findings = diagnose(load_settings(state=tmp_path, **given), gateways=lambda: [Account()])
+    assert [each.text.partition(":")[0] for each in findings if each.name == "webhooks"] == [
+        "no signing secret for eu"
+    ]
+    assert secret not in repr(findings)
+
+
 def test_a_refused_key(tmp_path: Path) -> None:
     assert look(tmp_path, Account(status=401))["stripe"].ok is False

@@ -204,6 +204,39 @@ def test_one_that_is_read_at_the_second_try_is_not_given_up(shop: Shop, told: li
     assert {row["note"] for row in shop.rows(webhook_event)} == {None}
 
 
+def test_one_that_is_spoilt_where_it_lies_is_set_aside_and_the_others_go_on(
+    shop: Shop, told: list[dict[str, Any]]
+) -> None:
+    shop.app.replay_events(as_file(told))
+    spoilt = {
+        "cut off": '{"id": "evt_',
+        "a list": "[1]",
+        "no data": '{"id": "evt_1"}',
+        "odd": '{"data": {"object": 3}}',
+    }
+    with shop.app.ledger.write() as connection:
+        for name, payload in spoilt.items():
+            at = shop.stripe.now()
+            values = {
+                "account_id": "default",
+                "livemode": False,
+                "type": "x",
+                "created_at": at,
+                "received_at": at,
+            }
+            connection.execute(webhook_event.insert().values(event_id=name, payload=payload, **values))
+    done = shop.app.empty_inbox()
+    assert (done.landed, done.failed) == (len(told), len(spoilt))
+    waiting = shop.app.inbox()
+    assert (waiting.unlanded, waiting.retried) == (len(spoilt), len(spoilt))
+    notes = {row["note"] for row in shop.rows(webhook_event) if row["event_id"] in spoilt}
+    assert all("what is kept of it is no event" in note for note in notes)
+    for wait in events.LAND_WAITS:
+        shop.advance(wait)
+        done = shop.app.empty_inbox()
+    assert (done.given_up, shop.app.inbox().given_up) == (len(spoilt), len(spoilt)), "and it is told of"
+
+
 def test_nobody_is_given_up_that_was_not_tried(shop: Shop, told: list[dict[str, Any]]) -> None:
     shop.stripe.faults([{"kind": "conflict", "method": "GET", "path": "/v1/*"}])
     shop.app.replay_events(as_file(told))

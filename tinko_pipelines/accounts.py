@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ TEST_PREFIXES = ("sk_test_", "rk_test_")
 KEY_PREFIXES = (*TEST_PREFIXES, "sk_live_", "rk_live_")
 """How the keys begin that a server may use; whatever begins otherwise is never taken for a test key."""
 CONNECTED = "acct_"
+SIGNING = "whsec_"
+"""How the secrets begin that sign webhooks."""
+SECRETS_MOST = 2
+"""Of one account: the one in use, and the one before or after it."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """Accounts are folders in the lake and parts of names."""
 
@@ -37,7 +42,7 @@ def is_live(key: str) -> bool:
 def parse_more(given: str, main: str) -> dict[str, str]:
     """Read `eu=acct_1,us=rk_live_…` beside the `main` account; raises ValueError naming what cannot be read."""
     found: dict[str, str] = {}
-    for at, part in enumerate(filter(None, (part.strip() for part in given.split(","))), 1):
+    for at, part in enumerate(_parts(given), 1):
         name, _, access = (piece.strip() for piece in part.partition("="))
         if not name or not access:
             # What stands there may be a key, so it is not shown.
@@ -58,6 +63,33 @@ def parse_more(given: str, main: str) -> dict[str, str]:
                 f"an account cannot be called {name!r}: use letters, digits, - and _, and no -live at the end"
             )
     return found
+
+
+def webhook_secrets(given: str, more: str, main: str, others: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Read `whsec_…,whsec_…` of the `main` account and `eu=whsec_…` of others; raises ValueError, showing no secret."""
+    named = [("TINKO_WEBHOOK_SECRET", main, secret) for secret in _parts(given)]
+    for part in _parts(more):
+        name, _, secret = (piece.strip() for piece in part.partition("="))
+        if name not in others:
+            # What stands there may be a secret, so it is not shown.
+            raise ValueError(
+                f"TINKO_MORE_WEBHOOK_SECRETS: a part names no account of TINKO_MORE_ACCOUNTS: write name={SIGNING}…"
+            )
+        named.append(("TINKO_MORE_WEBHOOK_SECRETS", name, secret))
+    found: dict[str, tuple[str, ...]] = {}
+    for variable, name, secret in named:
+        if not secret.startswith(SIGNING) or secret == SIGNING:
+            raise ValueError(
+                f"{variable}: what is given for {name} is no signing secret: it begins with {SIGNING}"
+            )
+        found[name] = (*found.get(name, ()), secret)
+        if len(found[name]) > SECRETS_MOST:
+            raise ValueError(f"{variable}: {name} has more than {SECRETS_MOST} secrets; leave the oldest out")
+    return found
+
+
+def _parts(given: str) -> list[str]:
+    return [part for part in map(str.strip, given.split(",")) if part]
 
 
 def accounts_of(settings: Settings) -> tuple[Account, ...]:

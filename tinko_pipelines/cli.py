@@ -11,7 +11,16 @@ from typing import Annotated
 
 import typer
 
-from tinko_pipelines import cli_classify, cli_desk, cli_inbox, cli_lake, cli_ledger, cli_model, cli_privacy
+from tinko_pipelines import (
+    cli_classify,
+    cli_desk,
+    cli_inbox,
+    cli_lake,
+    cli_ledger,
+    cli_model,
+    cli_privacy,
+    cli_web,
+)
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, show_work, told
 from tinko_pipelines.errors import ChecksFailedError, TinkoError
 from tinko_pipelines.settings import load_settings
@@ -36,6 +45,7 @@ for command in (
     cli_ledger.anomalies,
     cli_ledger.pause,
     cli_ledger.resume,
+    cli_web.serve,
 ):
     cli.command()(command)
 

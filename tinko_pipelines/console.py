@@ -20,7 +20,9 @@ from tinko_pipelines.settings import load_settings
 out = Console()
 err = Console(stderr=True)
 
-_KEY = re.compile(r"[A-Za-z]+_(?:live|test)_\w+")
+_KEY = re.compile(r"[A-Za-z]+_(?:live|test)_\w+|whsec_[^\s,]+")
+_SEVERAL = ("TINKO_MORE_ACCOUNTS", "TINKO_WEBHOOK_SECRET", "TINKO_MORE_WEBHOOK_SECRETS")
+"""What names several keys or secrets at once."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
@@ -80,5 +82,5 @@ def told(error: Exception) -> str:
     """The text of an error, without any secret that the environment holds."""
     addresses = (os.environ.get(f"TINKO_{name}_URL") for name in ("LEDGER", "SMTP", "DAGSTER"))
     named = (os.environ.get(name) for name in ("STRIPE_SECRET_KEY", "TINKO_RECONCILE_KEY"))
-    keys = (*named, *_KEY.findall(os.environ.get("TINKO_MORE_ACCOUNTS", "")))
+    keys = (*named, *(found for name in _SEVERAL for found in _KEY.findall(os.environ.get(name, ""))))
     return redacted(str(error), *addresses, secrets=keys)

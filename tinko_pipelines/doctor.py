@@ -49,6 +49,7 @@ def diagnose(
     ledger = _ledger(settings)
     findings = [*_misspelt(environment or {}), *_odd_keys(settings), ledger, *_lake(settings)]
     findings += [*(_standing(settings, now) if ledger.ok else []), _mail(settings), *_links(settings)]
+    findings += _webhooks(settings)
     try:
         settings.guard()
         each = list(gateways())
@@ -251,6 +252,15 @@ def _links(settings: Settings) -> list[Finding]:
     return [
         Finding("links", None, text, "set TINKO_UPDATE_CARD_URL, to your customer portal's login page say")
     ]
+
+
+def _webhooks(settings: Settings) -> list[Finding]:
+    without = [name for name in settings.account_names if name not in settings.webhook_secrets]
+    if not without:
+        return []
+    text = f"no signing secret for {', '.join(without)}: what happens at Stripe is known up to a quarter of an hour late"
+    fix = "run `tinko serve`, let Stripe send its webhooks there, and set TINKO_WEBHOOK_SECRET (others: TINKO_MORE_WEBHOOK_SECRETS)"
+    return [Finding("webhooks", None, text, fix)]
 
 
 def _runs(what: str, for_real: bool) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from functools import reduce
+from functools import cache, cached_property, reduce
 from typing import TYPE_CHECKING, BinaryIO
 
 from tinko_pipelines.errors import SettingsError
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from tinko_pipelines.inbox import Emptied
     from tinko_pipelines.lake.backfill import Left, Progress
     from tinko_pipelines.lake.deep import Deep
+    from tinko_pipelines.lake.erased import Erased
     from tinko_pipelines.lake.portion import Results
     from tinko_pipelines.lake.standing import Standing
-    from tinko_pipelines.ledger.events import Told, Waiting
+    from tinko_pipelines.ledger.backlog import Backlog
+    from tinko_pipelines.ledger.events import Allowed, Told, Waiting
     from tinko_pipelines.ledger.replay import Replayed
 
 
@@ -82,16 +84,40 @@ class Reading(EveryAccount):
         guard(self.settings)
         whose: dict[str | None, str] = {None: self.account(account).name}
         whose |= {one.account.connected_id: one.name for one in self.accounts if one.account.connected_id}
-        gone = {name: self.erased(name) for name in self.settings.account_names}
+        livemode, now = self.settings.livemode, self.clock.now()
+        return replay(self.ledger, file, whose, self._without_the_erased(), livemode=livemode, now=now)
+
+    def take_events(self, told: Sequence[Told]) -> set[str]:
+        """Put events that were told of just now into the inbox; the ids of those that were new. They are safe then."""
+        from tinko_pipelines.ledger.events import put
+
+        return put(self.ledger, told, self.clock.now(), self._without_the_erased())
+
+    def _without_the_erased(self) -> Allowed:
+        """What may be kept of an event, by who is erased now."""
+        gone = cache(self._erased_by_now)
 
         def allowed(told: Told) -> Told:
-            erased, payload = gone[told.account_id], told.payload or ""
+            erased, payload = gone(told.account_id), told.payload or ""
             left = erased.page("events", payload.encode(), single=True).decode()
             about = None if erased.names_him(told.object_id) else told.object_id
             return replace(told, payload=left or None, object_id=about)
 
-        livemode, now = self.settings.livemode, self.clock.now()
-        return replay(self.ledger, file, whose, allowed, livemode=livemode, now=now)
+        return allowed
+
+    def _erased_by_now(self, account_id: str) -> Erased:
+        """Who was erased in an account; read anew only when there are more."""
+        from tinko_pipelines.ledger import erasure
+
+        count = erasure.count(self.ledger, account_id)
+        known = self._gone.get(account_id)
+        if known is None or known[0] != count:
+            known = self._gone[account_id] = (count, self.erased(account_id))
+        return known[1]
+
+    @cached_property
+    def _gone(self) -> dict[str, tuple[int, Erased]]:
+        return {}
 
     def empty_inbox(self) -> Emptied:
         """Mark the cases that the events in the inbox touch, and bring into the lake what they tell of."""
@@ -114,6 +140,12 @@ class Reading(EveryAccount):
         from tinko_pipelines.ledger.events import waiting
 
         return waiting(self.ledger)
+
+    def inbox_backlog(self) -> Backlog:
+        """How much waits there, cheap enough to be asked for often."""
+        from tinko_pipelines.ledger.backlog import backlog
+
+        return backlog(self.ledger)
 
     def events_waiting(self) -> int:
         """How many events the lake may have by now and does not; cheap enough for a sensor's tick."""

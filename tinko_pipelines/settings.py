@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from tinko_pipelines.accounts import KEY_PREFIXES, is_live, parse_more
+from tinko_pipelines.accounts import KEY_PREFIXES, is_live, parse_more, webhook_secrets
 from tinko_pipelines.errors import SettingsError
 from tinko_pipelines.state_folder import StateFolder
 
@@ -21,6 +21,7 @@ REQUESTS_LIVE, REQUESTS_TEST, REQUESTS_PER_RESOURCE = 100.0, 25.0, 25.0
 """What Stripe allows by default, a second."""
 OBJECT_STORES = ("s3", "gs", "gcs", "abfs", "abfss", "az", "memory")
 """Kinds of address a lake may have: where what is written is there as a whole or not at all."""
+OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 SANDBOX_KEY = "sk_test_tinko_sandbox"
 """The sandbox's one full-rights key. It opens nothing but the bundled sandbox."""
 
@@ -41,6 +42,14 @@ class Settings(StateFolder):
     more_accounts: SecretStr = Field(
         SecretStr(""),
         description="More accounts, each with a connected account's id or a key of its own: `eu=acct_…,us=rk_live_…`.",
+    )
+    webhook_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Signing secret of Stripe's webhooks for that account, `whsec_…`; while it is rotated two, with a comma between.",
+    )
+    more_webhook_secrets: SecretStr = Field(
+        SecretStr(""),
+        description="Those of the other accounts: `eu=whsec_…,us=whsec_…`; a name may stand there twice.",
     )
     allow_live: bool = Field(False, description="Accept a live key (`sk_live_`, `rk_live_`).")
     charging: Literal["auto", "on", "dry_run"] = Field(
@@ -151,6 +160,12 @@ class Settings(StateFolder):
         None,
         description="Where a customer changes the card when no invoice page exists (customer portal login).",
     )
+    web_host: str = Field("127.0.0.1", description="Where `tinko serve` listens.")
+    web_port: int = Field(8787, ge=0, le=65535, description="… and on which port.")
+    web_names: str = Field(
+        "",
+        description="Host names under which it is reached from outside: `pay.example.com,…`. Others get 404, save this machine's own.",
+    )
     model_promotion: Literal["manual", "auto"] = Field(
         "manual",
         description="Whether a newly trained timing model that passes every gate is put to use by itself (`auto`).",
@@ -190,12 +205,25 @@ class Settings(StateFolder):
             _ = self.other_accounts
         except ValueError as error:
             raise ValueError(f"TINKO_MORE_ACCOUNTS: {error}") from None
+        _ = self.webhook_secrets
         return self
 
     @cached_property
     def other_accounts(self) -> dict[str, str]:
         """All accounts but the main one by name, each with its connected id or its key in clear."""
         return parse_more(self.more_accounts.get_secret_value(), self.stripe_account)
+
+    @cached_property
+    def webhook_secrets(self) -> dict[str, tuple[str, ...]]:
+        """What may sign the webhooks of each account, in clear; an account without any has no door."""
+        main, more = self.webhook_secret.get_secret_value(), self.more_webhook_secrets.get_secret_value()
+        return webhook_secrets(main, more, self.stripe_account, self.other_accounts)
+
+    @cached_property
+    def hosts(self) -> frozenset[str]:
+        """Every name under which the web may be asked."""
+        given = (name.strip().lower() for name in self.web_names.split(","))
+        return frozenset({*filter(None, given), *OWN_NAMES})
 
     @property
     def account_names(self) -> tuple[str, ...]:
@@ -205,7 +233,7 @@ class Settings(StateFolder):
     @cached_property
     def is_loopback(self) -> bool:
         """Whether Stripe's stand-in runs on this machine."""
-        return urlsplit(self.stripe_api_base).hostname in {"127.0.0.1", "localhost", "::1"}
+        return urlsplit(self.stripe_api_base).hostname in OWN_NAMES
 
     @cached_property
     def key(self) -> str:

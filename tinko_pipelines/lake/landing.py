@@ -45,7 +45,7 @@ def land(reader: BulkReader, lake: Lake, events: Mapping[str, str], until: float
 
     No fetch is begun after `until` on the monotonic clock, nor after several at once of which none had an answer.
     """
-    told = {identity: orjson.loads(payload) for identity, payload in events.items()}
+    told, failed = _readable(events)
     names = {identity: _named(event) for identity, event in told.items()}
     known = {name: _known(told[identity]) for identity, name in names.items() if name is not None}
     pages = [_page(reader, events[identity], event) for identity, event in told.items()]
@@ -54,9 +54,24 @@ def land(reader: BulkReader, lake: Lake, events: Mapping[str, str], until: float
     with Intake(lake, reader.account_id, livemode=reader.livemode) as intake:
         intake.take_single(pages, {identity: about for (_, identity), about in known.items()})
     errors = {name: str(one) for name, one in found.items() if isinstance(one, GatewayError)}
-    failed = {identity: errors[name] for identity, name in names.items() if name in errors}
+    failed |= {identity: errors[name] for identity, name in names.items() if name in errors}
     untried = frozenset(identity for identity, name in names.items() if name in left)
     return Landed(dict(intake.results), failed, untried)
+
+
+def _readable(events: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """The events, and why others can be none: one that was spoilt where it lay keeps nobody else waiting."""
+    told: dict[str, dict[str, Any]] = {}
+    failed: dict[str, str] = {}
+    for identity, payload in events.items():
+        try:
+            event = orjson.loads(payload)
+            _known(event)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            failed[identity] = f"what is kept of it is no event ({type(error).__name__})"
+        else:
+            told[identity] = event
+    return told, failed
 
 
 def _page(reader: BulkReader, payload: str, event: Mapping[str, Any]) -> Page:
@@ -107,3 +122,6 @@ def _read(reader: BulkReader, name: str, identity: str) -> Page | GatewayError:
         return reader.retrieve(name, identity) or missing_page(reader, name, identity)
     except GatewayError as error:
         return error
+    except (ValueError, TypeError, LookupError) as error:
+        # What an id from outside does to a request is that event's trouble alone.
+        return GatewayError(f"{name} cannot be asked for by that id ({type(error).__name__})")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.ledger import meta
@@ -21,6 +21,13 @@ def known(ledger: Ledger, account_id: str) -> frozenset[str]:
     with ledger.glance() as connection:
         found = connection.execute(select(erasure.c.id_hash).where(erasure.c.account_id == account_id))
         return frozenset(found.scalars())
+
+
+def count(ledger: Ledger, account_id: str) -> int:
+    """How many hashes those are; none is ever taken back, so that more tells of a change."""
+    with ledger.glance() as connection:
+        query = select(func.count()).select_from(erasure).where(erasure.c.account_id == account_id)
+        return int(connection.execute(query).scalar_one())
 
 
 def remember(ledger: Ledger, account_id: str, hashes: Iterable[str], at: datetime) -> None:

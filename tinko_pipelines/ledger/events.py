@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import orjson
@@ -47,6 +48,14 @@ class Told:
 
 Allowed = Callable[[Told], Told]
 """What may be kept of an event: without those who were erased; without a payload where that leaves nothing."""
+
+
+class OtherAccountError(InputError):
+    """An event of an account that is none of those it may be of."""
+
+
+class OtherModeError(InputError):
+    """An event of live mode where our key is of test mode, or the other way round."""
 
 
 def read_event(body: bytes, accounts: Accounts, *, livemode: bool) -> Told:
@@ -95,7 +104,7 @@ def _moment(found: Any) -> datetime:
 def _of_mode(event: Mapping[str, Any], livemode: bool) -> bool:
     if event.get("livemode") is not livemode:
         ours = "live" if livemode else "test"
-        raise InputError(f"livemode is {event.get('livemode')!r}, and the key is of {ours} mode")
+        raise OtherModeError(f"livemode is {event.get('livemode')!r}, and the key is of {ours} mode")
     return livemode
 
 
@@ -104,20 +113,21 @@ def _account(event: Mapping[str, Any], accounts: Accounts) -> str:
     found = accounts.get(named) if named is None or isinstance(named, str) else None
     if found is None:
         what = "it names no account" if named is None else f"account {str(named)[:50]!r} is none of ours"
-        raise InputError(what)
+        raise OtherAccountError(what)
     return found
 
 
-def put(ledger: Ledger, events: Sequence[Told], now: datetime, allowed: Allowed) -> int:
-    """Write down the events that are not known yet; how many those were. They are safe when this returns."""
-    taken = 0
-    events = [allowed(one) for one in events]
+def put(ledger: Ledger, events: Sequence[Told], now: datetime, allowed: Allowed) -> set[str]:
+    """Write down the events that are not known yet; the ids of those. They are safe when this returns."""
+    taken: set[str] = set()
+    # In one order, so that two who bring the same events at most wait for each other.
+    events = sorted((allowed(one) for one in events), key=attrgetter("event_id"))
     with ledger.write() as connection:
         for some in _batches(events):
             rows = [{**asdict(event), "received_at": now} for event in some]
             insert = insert_ignoring(ledger.dialect, webhook_event).values(rows)
             # PostgreSQL's driver does not say how many of several rows went in.
-            taken += len(connection.execute(insert.returning(webhook_event.c.event_id)).all())
+            taken |= set(connection.execute(insert.returning(webhook_event.c.event_id)).scalars())
     return taken
 
 

@@ -38,7 +38,7 @@ def replay(
 
     def hand_in() -> None:
         nonlocal taken, known
-        new = put(ledger, few, now, allowed)
+        new = len(put(ledger, few, now, allowed))
         taken, known = taken + new, known + len(few) - new
         few.clear()
 

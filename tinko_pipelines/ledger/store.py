@@ -117,6 +117,13 @@ class Ledger:
         offset = f"{later_seconds:+.3f} seconds"
         return func.strftime("%Y-%m-%dT%H:%M:%f", "now", offset).concat("000Z")
 
+    def revision(self, connection: Connection) -> str | None:
+        """The schema's, as the database has it; None where there is no schema."""
+        if not self.engine.dialect.has_table(connection, "alembic_version"):
+            return None
+        found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return found
+
     def built(self, build: Callable[..., T], *given: Hashable) -> T:
         """What `build(ledger, *given)` makes, made once: to put a statement together takes longer than to execute it."""
         key = (build, *given)
@@ -131,7 +138,7 @@ class Ledger:
             with self.write() as connection:
                 if self.dialect == "postgresql":
                     connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-                found = _revision(self.engine, connection)
+                found = self.revision(connection)
                 if found == HEAD_REVISION:
                     return
                 if found is not None:
@@ -246,13 +253,6 @@ def _cleaned(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_cleaned(one) for one in value)
     return value
-
-
-def _revision(engine: Engine, connection: Connection) -> str | None:
-    if not engine.dialect.has_table(connection, "alembic_version"):
-        return None
-    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return found
 
 
 def _upgrade(connection: Connection) -> None:

@@ -151,6 +151,11 @@ class Settings(StateFolder):
         None,
         description="Where a customer changes the card when no invoice page exists (customer portal login).",
     )
+    public_url: str | None = Field(
+        None,
+        description="Address under which `/r/…` of `tinko serve` is reached by customers, `https://pay.example.com` say. Without it mails hold no link of ours.",
+    )
+    link_days: int = Field(14, ge=1, le=90, description="How long a link in a mail leads to a payment page.")
     model_promotion: Literal["manual", "auto"] = Field(
         "manual",
         description="Whether a newly trained timing model that passes every gate is put to use by itself (`auto`).",
@@ -169,6 +174,22 @@ class Settings(StateFolder):
                 " for a folder of this machine leave it unset and set TINKO_STATE"
             )
         return f"{kind}://{rest.rstrip('/')}"
+
+    @field_validator("public_url")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        given = (value or "").strip().rstrip("/")
+        if not given:
+            return None
+        parts = urlsplit(given)
+        local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        if parts.scheme != "https" and not (parts.scheme == "http" and local):
+            raise ValueError("an address like https://pay.example.com is wanted; http only on this machine")
+        if not parts.hostname or parts.query or parts.fragment or parts.username or "@" in parts.netloc:
+            raise ValueError(
+                "an address like https://pay.example.com is wanted, without user, query or fragment"
+            )
+        return given
 
     @field_validator("lake_options")
     @classmethod

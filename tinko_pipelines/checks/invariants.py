@@ -316,7 +316,7 @@ INVARIANTS: tuple[Invariant, ...] = (
           SELECT 1 FROM checkout_session s WHERE s.attempt_id = a.id AND s.case_id = a.case_id)
         UNION ALL
         SELECT a.id, a.case_id, 'it is no attempt of that kind' FROM checkout_session s
-        JOIN attempt a ON a.id = s.attempt_id WHERE a.operation <> 'checkout.session' OR a.executed
+        JOIN attempt a ON a.id = s.attempt_id WHERE a.operation IS DISTINCT FROM 'checkout.session' OR a.executed
         UNION ALL
         SELECT a.id, a.case_id, 'another attempt is open beside it' FROM attempt a
         JOIN attempt b ON b.case_id = a.case_id AND b.id <> a.id AND b.state IN {UNRESOLVED}

@@ -76,3 +76,9 @@ def test_once_a_page_is_open_no_day_is_offered(shop: Shop, customer: Customer) -
     link, case = link_for(shop, debt), shop.case(debt)
     customer.goes_to(link)
     assert choose(customer, link, case["due_at"].date() + timedelta(days=1))[0] == 409
+
+
+def test_the_page_one_comes_back_to_speaks_ones_language(customer: Customer) -> None:
+    for language, word in (("de-AT,de;q=0.9", "Vielen Dank"), ("xx", "Thank you"), ("", "Thank you")):
+        said = customer.http.get(f"{customer.base}/r/done", headers={"accept-language": language})
+        assert (said.status_code, word in said.text) == (200, True)

@@ -300,3 +300,32 @@ def test_a_person_sees_pages_and_how_they_stand(shop: Shop, customer: Customer) 
     shown = stripe_shows(gateway, found["case"][0], found["pages"])["pages"]
     assert shown == [{"session_id": found["pages"][0]["session_id"], "status": "open"}]
     assert status_of(gateway, "cs_none") == "not found"
+
+
+def test_many_pages_in_a_few_minutes_are_no_fault_of_stripes(shop: Shop, customer: Customer) -> None:
+    for _ in range(6):
+        customer.goes_to(link_for(shop, declined(shop)["payment_intent"]))
+    debt = soon_due(shop)
+    for _ in range(6):
+        customer.goes_to(link_for(shop, declined(shop)["payment_intent"]))
+    shop.until_due(debt)
+    shop.app.drain(owner="test")
+    assert shop.app.pauses() == []
+    assert shop.case(debt)["state"] == "recovered"
+
+
+def test_a_page_that_does_not_end_goes_to_a_person_and_is_settled_in_the_end(
+    shop: Shop, customer: Customer
+) -> None:
+    debt = declined(shop)["payment_intent"]
+    customer.goes_to(link_for(shop, debt))
+    shop.stripe.faults([{"kind": "error_before", "method": "GET", "path": "*/v1/checkout/sessions/*"}])
+    for _ in range(3):
+        shop.advance(timedelta(hours=17))
+        shop.app.drain(owner="test")
+    assert "does not come to its end" in shop.case(debt)["state_reason"]
+    shop.stripe.faults([])
+    shop.advance(timedelta(hours=1))
+    shop.app.drain(owner="test")
+    assert shop.case(debt)["state"] == "open"
+    assert of_case(shop, debt)[-1] == ("checkout.session", "abandoned", "expired")

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tinko_pipelines.clock import Clock
 from tinko_pipelines.gateway.port import Gateway
+from tinko_pipelines.gateway.records import Answer
 from tinko_pipelines.ledger import attempts, ids, links
 from tinko_pipelines.ledger.control import charging_allowed
 from tinko_pipelines.ledger.leases import holds
@@ -278,7 +279,7 @@ class Till:
         body = made.body or {}
         page = checkout_end.page_row(self.ledger, row["id"])
         if made.ok and body.get("id") and body.get("url"):
-            return self._show(link, row, page, body)
+            return self._show(link, row, page, made)
         if made.http_status in (400, 402, 404) and made.error_type != "idempotency_error":
             why = made.message or made.error_code or "refused"
             checkout_end.roll_back(self.ledger, self.gateway, row, case, self.clock, self.boundary, why)
@@ -307,8 +308,15 @@ class Till:
         settle_page(self.ledger, row, page, alive, now, ACTOR, close_as=close_as)
         return Way("busy" if status in ("processing", "requires_capture") else "ask")
 
-    def _show(self, link: Row, row: Row, page: Row, body: Object) -> Way:
-        opened = Outcome("requires_action", "open_page", detail="the customer can pay on the page")
+    def _show(self, link: Row, row: Row, page: Row, made: Answer) -> Way:
+        body = made.body or {}
+        opened = Outcome(
+            "requires_action",
+            "open_page",
+            http_status=made.http_status,
+            request_id=made.request_id,
+            detail="the customer can pay on the page",
+        )
         kept = settle_page(
             self.ledger,
             row,

@@ -16,6 +16,8 @@ FEWEST_LOOKS = 5
 """However late it is, so many looks are made first: there may have been nobody to look."""
 PAGE_GRACE = timedelta(hours=1)
 """A page is left to its customer at least so long, even if a retry falls due meanwhile."""
+PAGE_LONGEST = timedelta(hours=48)
+"""One that is not over by then is a person's business, and looked at all the same."""
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 _RARELY = timedelta(hours=6)
 _MOST_STEPS = 20

@@ -141,6 +141,8 @@ def _keep_open(
         reason = f"charge {values['charge_id']} is not captured: capture it at Stripe, or cancel the intent"
     if looks.persons_business(called_at, state, at):
         reason = f"the outcome is unknown a day after the call: {outcome.detail or outcome.answer}"
+    if row["operation"] == SESSION and at - called_at > looks.PAGE_LONGEST:
+        reason = f"the page at Stripe does not come to its end: {outcome.detail or outcome.answer}"
     if values["answer"] == "idempotency_error":
         reason = "Stripe knows this attempt's key with other parameters"
         anomalies.note(

@@ -64,9 +64,9 @@ class _Desk:
         self._at_it: set[str] = set()
         self._waiting: Counter[str] = Counter()
 
-    async def back(self, _request: Request) -> Response:
+    async def back(self, request: Request) -> Response:
         """Thanks, whatever was done."""
-        return self._html(self._said("back", None))
+        return self._html(self._said("back", {"locale": request.headers.get("accept-language", "")[:2]}))
 
     async def look(self, request: Request) -> Response:
         """What is to be paid, and a button."""
@@ -101,7 +101,7 @@ class _Desk:
             if found is None or not self._serves(*found):
                 self._guesses.note(address)
                 raise HTTPException(404)
-            if request.method == "GET":
+            if request.method == "GET" and found[0]["first_opened_at"] is None:
                 with self._app.ledger.write(durable=False) as connection:
                     links.opened(connection, found[0], self._app.clock.now())
             return act(token, *found)

@@ -47,8 +47,8 @@ SESSION: Spec = {
     **EXPAND,
 }
 FLOW: Spec = {
-    "type": "payment_method_update",
-    "after_completion": {"type": "redirect", "redirect": {"return_url": "str"}},
+    "type": "payment_method_update|subscription_cancel",
+    "after_completion": {"type": "redirect|portal_homepage", "redirect": {"return_url": "str"}},
 }
 SAME = ("client_reference_id", "customer_email", "success_url", "cancel_url", "expires_at", "locale")
 

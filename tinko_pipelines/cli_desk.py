@@ -57,25 +57,26 @@ def list_(
 
 @case.command("show")
 def show_(reference: Case, as_json: AsJson = False) -> None:
-    """Show a case, its attempts, mails, events and anomalies, and what Stripe shows of it now."""
+    """Show a case, its attempts, links, pages, mails, events and anomalies, and what Stripe shows of it now."""
     from tinko_pipelines.retry.files import stripe_shows, whole_case
 
     app = _app()
     found: dict[str, Any] = whole_case(app.ledger, reference)
     found["case"] = found["case"][0]
     try:
-        found["stripe"] = stripe_shows(app.account(found["case"]["account_id"]).gateway, found["case"])
+        gateway = app.account(found["case"]["account_id"]).gateway
+        found["stripe"] = stripe_shows(gateway, found["case"], found["pages"])
     except TinkoError as error:
-        found["stripe"] = {"standing": "unread", "reason": str(error), "charges": []}
+        found["stripe"] = {"standing": "unread", "reason": str(error), "charges": [], "pages": []}
     if as_json:
         show(found, as_json)
         return
     show({name: value for name, value in found["case"].items() if value is not None}, as_json)
-    for name in ("attempts", "messages", "events", "anomalies"):
+    for name in ("attempts", "links", "pages", "messages", "events", "anomalies"):
         typer.echo(f"{name}: {len(found[name])}")
         _lines(found[name])
     typer.echo(f"Stripe: {found['stripe']['reason']}")
-    _lines(found["stripe"]["charges"])
+    _lines([*found["stripe"]["charges"], *found["stripe"]["pages"]])
 
 
 @case.command()

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinko_pipelines.accounts import Account
 from tinko_pipelines.guard import guard
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tinko_pipelines.ledger.budget import Governor
     from tinko_pipelines.outreach.send import SendResult
     from tinko_pipelines.reconcile import Reconciled
+    from tinko_pipelines.retry.checkout import Till
     from tinko_pipelines.retry.drain import DrainResult
 
 
@@ -190,12 +191,47 @@ class OneAccount:
                 self.gateway,
                 transport_for(settings),
                 self.parts.clock,
-                merchant=Merchant.from_settings(settings),
+                merchant=Merchant.from_settings(settings, self._link_of),
                 max_seconds=max_seconds,
                 owner=owner,
                 dry_run=not for_real,
                 on_sent=self.parts.deliver_in_sandbox if settings.clock == "sandbox" else None,
             )
+
+    def till(self, owner: str, boundary: Callable[[str], None] = lambda _name: None) -> Till:
+        """What serves a customer's button; it refuses in a ledger that is not the one last seen here."""
+        from tinko_pipelines.ledger import restored
+        from tinko_pipelines.retry.checkout import Till
+
+        parts, settings = self.parts, self.parts.settings
+        if settings.charges_for_real:
+            restored.hold_another(
+                parts.ledger, settings.ledger_mark, settings.account_names, parts.clock.now()
+            )
+        return Till(
+            parts.ledger,
+            self.gateway,
+            parts.clock,
+            owner,
+            back=f"{settings.public_url}/r/done",
+            merchant=settings.merchant_name,
+            for_real=settings.charges_for_real and settings.public_url is not None,
+            boundary=boundary,
+            lease_seconds=settings.drain_lease_seconds,
+        )
+
+    def _link_of(self, case: dict[str, Any]) -> str | None:
+        from tinko_pipelines.outreach.links import recovery_link
+
+        settings = self.parts.settings
+        return recovery_link(
+            self.parts.ledger,
+            case,
+            self.parts.clock.now(),
+            public_url=settings.public_url,
+            days=settings.link_days,
+            pages=settings.charges_for_real,
+        )
 
     def _same_ledger(self, for_real: bool) -> AbstractContextManager[None]:
         from tinko_pipelines.ledger import restored

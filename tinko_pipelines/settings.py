@@ -166,6 +166,11 @@ class Settings(StateFolder):
         "",
         description="Host names under which it is reached from outside: `pay.example.com,…`. Others get 404, save this machine's own.",
     )
+    public_url: str | None = Field(
+        None,
+        description="Address under which `/r/…` of `tinko serve` is reached by customers, `https://pay.example.com` say. Without it mails hold no link of ours.",
+    )
+    link_days: int = Field(14, ge=1, le=90, description="How long a link in a mail leads to a payment page.")
     model_promotion: Literal["manual", "auto"] = Field(
         "manual",
         description="Whether a newly trained timing model that passes every gate is put to use by itself (`auto`).",
@@ -184,6 +189,22 @@ class Settings(StateFolder):
                 " for a folder of this machine leave it unset and set TINKO_STATE"
             )
         return f"{kind}://{rest.rstrip('/')}"
+
+    @field_validator("public_url")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        given = (value or "").strip().rstrip("/")
+        if not given:
+            return None
+        parts = urlsplit(given)
+        local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        if parts.scheme != "https" and not (parts.scheme == "http" and local):
+            raise ValueError("an address like https://pay.example.com is wanted; http only on this machine")
+        if not parts.hostname or parts.query or parts.fragment or parts.username or "@" in parts.netloc:
+            raise ValueError(
+                "an address like https://pay.example.com is wanted, without user, query or fragment"
+            )
+        return given
 
     @field_validator("lake_options")
     @classmethod
@@ -222,8 +243,9 @@ class Settings(StateFolder):
     @cached_property
     def hosts(self) -> frozenset[str]:
         """Every name under which the web may be asked."""
-        given = (name.strip().lower() for name in self.web_names.split(","))
-        return frozenset({*filter(None, given), *OWN_NAMES})
+        given = [name.strip().lower() for name in self.web_names.split(",")]
+        public = urlsplit(self.public_url or "").hostname
+        return frozenset({*filter(None, (*given, public)), *OWN_NAMES})
 
     @property
     def account_names(self) -> tuple[str, ...]:

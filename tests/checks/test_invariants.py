@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,24 @@ def reported(**values: Any) -> dict[str, Any]:
     return row | {"settled_at": NOW - 48 * HOUR, "is_succeeded": True} | values
 
 
+def link(name: str, **values: Any) -> dict[str, Any]:
+    row = {"id": name, "case_id": "c1", "account_id": "default", "created_at": NOW - 400 * HOUR}
+    return row | {"expires_at": NOW + HOUR} | values
+
+
+def on_page(n: int, **values: Any) -> dict[str, Any]:
+    line = {"quantity": 1, "price_data": {"currency": "usd", "unit_amount": values.pop("asked", 100)}}
+    params = json.dumps({"line_items": [line]})
+    hashed = {"params": params, "params_sha256": hashlib.sha256(params.encode()).hexdigest()}
+    row = {"operation": "checkout.session", "executed": False, "card_fingerprint": None, "charge_id": None}
+    return attempt(n, state="abandoned", **row) | hashed | values
+
+
+def page(n: int, **values: Any) -> dict[str, Any]:
+    row = {"attempt_id": f"a{n}", "case_id": "c1", "account_id": "default", "link_id": "l1"}
+    return row | {"session_id": f"cs_{n}", "expires_at": NOW + HOUR} | values
+
+
 def clean() -> Rows:
     case = {
         "id": "c1",
@@ -170,7 +189,17 @@ BREACHES: dict[str, Rows] = {
     "no_secret_is_written_down": {"attempt": [attempt(1, detail="write to somebody@example.com")]},
     "who_was_erased_is_not_kept": {"erasure": [ERASED], "attempt": [attempt(1, customer_id="cus_ada")]},
     "reported_money_is_the_money": {"reported_attempt": [reported()]},
+    "links_used_once": {"recovery_link": [link("l1", used_at=NOW)]},
+    "pages_hold_the_slot_of_their_case": {"attempt": [on_page(1)]},
+    "a_debt_has_one_object_that_can_be_paid": {
+        "attempt": [on_page(1, state="succeeded")],
+        "checkout_session": [page(1)],
+        "recovery_link": [link("l1")],
+    },
 }
+ON_PAGE: Rows = {"recovery_link": [link("l1")], "checkout_session": [page(1)]}
+OPEN = {"state": "requires_action", "next_poll_at": NOW + HOUR, "settled_at": None, "lease_until": None}
+LATELY = {"prepared_at": NOW - HOUR, "called_at": NOW - HOUR}
 UNREAD = [
     attempt(
         n,
@@ -189,6 +218,23 @@ FURTHER: list[tuple[str, Rows]] = [
         {"attempt": [attempt(1), attempt(2, state="unknown", prepared_at=NOW - 25 * HOUR, called_at=NOW - 25 * HOUR,
                                          next_poll_at=NOW + HOUR)]},
     ),
+    ("links_used_once", {"recovery_link": [link("l1", used_at=NOW), link("l2", used_at=NOW)]}),
+    ("links_used_once", ON_PAGE | {"attempt": [on_page(1, state="succeeded")]}),
+    ("links_used_once", ON_PAGE | {"attempt": [on_page(1)], "recovery_link": [link("l1", revoked_at=NOW - 300 * HOUR)]}),
+    ("links_used_once", ON_PAGE | {"attempt": [on_page(1)], "recovery_link": [link("l1", expires_at=NOW - 300 * HOUR)]}),
+    ("links_used_once", ON_PAGE | {"attempt": [on_page(1)], "recovery_link": [link("l1", case_id="c2")]}),
+    ("links_used_once", {"recovery_link": [link("l1")], "checkout_session": [page(1), page(2)],
+                         "attempt": [on_page(1, state="succeeded"), on_page(2, state="succeeded")]}),
+    ("pages_hold_the_slot_of_their_case", ON_PAGE | {"attempt": [attempt(1)]}),
+    ("pages_hold_the_slot_of_their_case", ON_PAGE | {"attempt": [on_page(1, asked=1)]}),
+    ("pages_hold_the_slot_of_their_case", ON_PAGE | {"attempt": [on_page(1, executed=True)]}),
+    ("pages_hold_the_slot_of_their_case", ON_PAGE | {"attempt": [on_page(1, **OPEN), attempt(2, state="unknown")]}),
+    ("pages_hold_the_slot_of_their_case", {"attempt": [on_page(1, **OPEN)], "checkout_session": [page(1, session_id=None)]}),
+    ("a_debt_has_one_object_that_can_be_paid",
+     ON_PAGE | {"attempt": [on_page(1, **OPEN)], "checkout_session": [page(1, expires_at=NOW - 25 * HOUR)]}),
+    ("one_payment_per_debt", ON_PAGE | {
+        "attempt": [on_page(1)], "checkout_session": [page(1, payment_intent_id="pi_9")],
+        "charges": [charge("x", NOW - HOUR), charge("y", NOW - HOUR, payment_intent_id="pi_9")]}),
     ("calls_are_leased", {"attempt": [attempt(1, poll_count=2)]}),
     ("calls_are_leased", {"attempt": [attempt(1, lease_until=NOW)]}),
     ("pause_holds", {"control_event": [switch(1, 219, charging_enabled=False), switch(2, 200)]}),
@@ -221,6 +267,14 @@ FURTHER: list[tuple[str, Rows]] = [
                                 "amount_minor": 99, "currency": "usd"}]}),
 ]  # fmt: skip
 SOUND: dict[str, Rows] = {
+    "a page that is open": ON_PAGE
+    | {
+        "attempt": [attempt(1), on_page(2, **OPEN, **LATELY)],
+        "checkout_session": [page(2)],
+        "charges": [charge("ch_1", NOW - 216 * HOUR, status="failed", fetched_at=NOW)],
+        "payment_intents": [{"id": "pi_1", "account_id": "default", "canceled_at": NOW - HOUR}],
+    },
+    "a page that came to nothing": ON_PAGE | {"attempt": [on_page(1), attempt(2)]},
     "looks in vain that somebody was told of": {
         "attempt": UNREAD,
         "anomaly": [

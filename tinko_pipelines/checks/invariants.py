@@ -237,6 +237,29 @@ INVARIANTS: tuple[Invariant, ...] = (
           AND NOT {PAUSED.format(account="m.account_id", switch="mailing_enabled")}""",
     ),
     Invariant(
+        22,
+        "links_used_once",
+        "A link pays at most once: for its own case, before its end, and no page is made by one that is over",
+        """SELECT l.id AS link_id, l.case_id, 'used, and the case is ' || k.state AS what
+        FROM recovery_link l JOIN recovery_case k ON k.id = l.case_id
+        WHERE l.used_at IS NOT NULL AND k.state NOT IN ('recovered', 'paid_elsewhere')
+        UNION ALL
+        SELECT min(id), case_id, 'more than one is used' FROM recovery_link WHERE used_at IS NOT NULL
+        GROUP BY case_id HAVING count(*) > 1
+        UNION ALL
+        SELECT s.link_id, s.case_id, 'more than one page of it was paid' FROM checkout_session s
+        JOIN attempt a ON a.id = s.attempt_id AND a.state = 'succeeded'
+        GROUP BY s.link_id, s.case_id HAVING count(*) > 1
+        UNION ALL
+        SELECT l.id, l.case_id, 'a page was made after its end' FROM recovery_link l
+        JOIN checkout_session s ON s.link_id = l.id JOIN attempt a ON a.id = s.attempt_id
+        WHERE s.case_id <> l.case_id OR a.prepared_at > least(l.expires_at, l.used_at, l.revoked_at)
+        UNION ALL
+        SELECT l.id, l.case_id, 'it does not say how its page was paid' FROM recovery_link l
+        JOIN checkout_session s ON s.link_id = l.id JOIN attempt a ON a.id = s.attempt_id
+        WHERE a.state = 'succeeded' AND l.used_at IS NULL""",
+    ),
+    Invariant(
         23,
         "no_secret_is_written_down",
         "No key, password, card number or address of a customer stands in any text of ledger, logs or outbox",
@@ -283,5 +306,43 @@ INVARIANTS: tuple[Invariant, ...] = (
         UNION ALL
         SELECT 'balance', account_id, currency, sum(amount_minor), sum(booked) FROM paid WHERE booked IS NOT NULL
         GROUP BY account_id, livemode, currency HAVING sum(amount_minor) <> sum(booked)""",
+    ),
+    Invariant(
+        26,
+        "pages_hold_the_slot_of_their_case",
+        "Each page at Stripe is an attempt of its case and no other is open beside it, for the amount owed",
+        f"""SELECT a.id, a.case_id, 'no page is known of it' AS what FROM attempt a
+        WHERE a.operation = 'checkout.session' AND NOT EXISTS (
+          SELECT 1 FROM checkout_session s WHERE s.attempt_id = a.id AND s.case_id = a.case_id)
+        UNION ALL
+        SELECT a.id, a.case_id, 'it is no attempt of that kind' FROM checkout_session s
+        JOIN attempt a ON a.id = s.attempt_id WHERE a.operation IS DISTINCT FROM 'checkout.session' OR a.executed
+        UNION ALL
+        SELECT a.id, a.case_id, 'another attempt is open beside it' FROM attempt a
+        JOIN attempt b ON b.case_id = a.case_id AND b.id <> a.id AND b.state IN {UNRESOLVED}
+        WHERE a.operation = 'checkout.session' AND a.state IN {UNRESOLVED}
+        UNION ALL
+        SELECT a.id, a.case_id, 'its amount is not the one owed' FROM attempt a
+        JOIN recovery_case k ON k.id = a.case_id
+        WHERE a.operation = 'checkout.session' AND a.params <> '{{}}'
+          AND (json_extract_string(a.params, '$.line_items[0].price_data.unit_amount') <> k.amount_minor::VARCHAR
+            OR json_extract_string(a.params, '$.line_items[0].price_data.currency') <> k.currency
+            OR json_extract_string(a.params, '$.line_items[0].quantity') <> '1')
+        UNION ALL
+        SELECT a.id, a.case_id, 'open and of no name' FROM attempt a JOIN checkout_session s ON s.attempt_id = a.id
+        WHERE a.state IN ('requires_action', 'succeeded') AND s.session_id IS NULL""",
+    ),
+    Invariant(
+        27,
+        "a_debt_has_one_object_that_can_be_paid",
+        "What took an intent's place is paid only after the one before was cancelled, and no page outlives its day",
+        f"""SELECT a.id, a.case_id, 'the intent before the page was not cancelled' AS what FROM attempt a
+        JOIN payment_intents p ON p.id = a.object_id AND p.account_id = a.account_id
+        WHERE a.operation = 'checkout.session' AND a.state IN ('requires_action', 'succeeded')
+          AND p.canceled_at IS NULL AND a.called_at < (SELECT max(fetched_at) FROM charges) - INTERVAL 10 MINUTE
+        UNION ALL
+        SELECT a.id, a.case_id, 'open a day after its end' FROM attempt a
+        JOIN checkout_session s ON s.attempt_id = a.id
+        WHERE a.state IN {UNRESOLVED} AND s.expires_at < {NOW} - INTERVAL 24 HOUR""",
     ),
 )

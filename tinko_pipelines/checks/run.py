@@ -20,6 +20,8 @@ LEDGER_TABLES = (
     "control",
     "recovery_case",
     "attempt",
+    "recovery_link",
+    "checkout_session",
     "message",
     "suppression",
     "case_event",
@@ -75,6 +77,8 @@ CHARGES_OF_CASE = """
 CREATE TABLE case_charge AS
 WITH named AS (
   SELECT id AS case_id, account_id, unnest([debt_id, live_object_id]) AS object_id FROM recovery_case
+  UNION SELECT case_id, account_id, object_id FROM attempt
+  UNION SELECT case_id, account_id, payment_intent_id FROM checkout_session
 ), invoice_charge AS (
   SELECT c.account_id, c.id, p.invoice_id FROM charges c
   JOIN invoice_payments p ON p.account_id = c.account_id AND p.payment_intent_id = c.payment_intent_id

@@ -7,14 +7,18 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, type_coerce
 
+from tinko_pipelines.errors import StoreError
 from tinko_pipelines.ledger import ids
 from tinko_pipelines.ledger.leases import lapsed
-from tinko_pipelines.ledger.schema import UNRESOLVED, attempt
+from tinko_pipelines.ledger.schema import SESSION, UNRESOLVED, attempt
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.ledger.types import UtcDateTime
 
 LONGEST_PAUSE_SECONDS = 180.0
 """A call that was not sent so long after it was cleared is not sent any more, even if nobody has taken it over."""
+
+
+_OF_CARD = ("card_fingerprint", "card_brand", "customer_id")
 
 
 def prepare(
@@ -27,8 +31,12 @@ def prepare(
     owner: str,
     at: datetime,
     lease_seconds: float,
+    operation: str | None = None,
 ) -> dict[str, Any]:
-    """Insert the case's next attempt, all that will be sent included; the row as stored."""
+    """Insert the case's next attempt, all that will be sent included; the row as stored.
+
+    A page on which the customer pays is no attempt on a card of ours, so it names none.
+    """
     present = type_coerce(ledger.database_moment(), UtcDateTime())
     numbers = select(func.max(attempt.c.n), present).where(attempt.c.case_id == case["id"])
     last, began = connection.execute(numbers).one()
@@ -44,14 +52,13 @@ def prepare(
         "livemode": case["livemode"],
         "amount_minor": case["amount_minor"],
         "currency": case["currency"],
-        "operation": "invoice.pay" if case["debt_kind"] == "invoice" else "payment_intent.confirm",
+        "operation": operation
+        or ("invoice.pay" if case["debt_kind"] == "invoice" else "payment_intent.confirm"),
         "object_id": case["live_object_id"],
         "params": frozen,
         "params_sha256": hashlib.sha256(frozen.encode()).hexdigest(),
         "api_version": api_version,
-        "card_fingerprint": case["card_fingerprint"],
-        "card_brand": case["card_brand"],
-        "customer_id": case["customer_id"],
+        **{name: None if operation == SESSION else case[name] for name in _OF_CARD},
         "state": "prepared",
         "fence": 1,
         "owner": owner,
@@ -73,6 +80,14 @@ def update(connection: Connection, row: dict[str, Any], **values: Any) -> bool:
         .values(**values)
     )
     return done.rowcount == 1
+
+
+def frozen_parameters(row: dict[str, Any]) -> dict[str, Any]:
+    """What an attempt sends, read back from its row and held against its hash."""
+    if hashlib.sha256(row["params"].encode()).hexdigest() != row["params_sha256"]:
+        raise StoreError(f"attempt {row['id']}: its stored parameters do not match their hash; do not charge")
+    parameters: dict[str, Any] = json.loads(row["params"])
+    return parameters
 
 
 def held_up(present: datetime, row: dict[str, Any], lease_seconds: float) -> bool:

@@ -1,11 +1,13 @@
 """When a limit refuses an attempt or a call, as SQL over NEW and OLD: for the triggers, and for whoever asks beforehand."""
 
-from tinko_pipelines.ledger.schema import MAILED, SPENT, UNRESOLVED, one_of
+from tinko_pipelines.ledger.schema import MAILED, SESSION, SPENT, UNRESOLVED, one_of
 
 REPEATED = "NEW.repeated_at IS NOT NULL AND (OLD.repeated_at IS NULL OR NEW.repeated_at <> OLD.repeated_at)"
 CALLED = f"(NEW.state = 'calling' AND OLD.state <> 'calling') OR ({REPEATED})"
 NEWEST_CALL = "coalesce(NEW.repeated_at, NEW.called_at)"
 """A call that is repeated under its key counts from its newest repetition on: that one may be the one that ran."""
+RETRIED = f"NEW.operation <> '{SESSION}'"
+"""That we charge; on a page at Stripe the customer pays by himself, which no limit on us counts."""
 LOCK_ATTEMPT = "PERFORM tinko_lock_caps(NEW.account_id, NEW.card_fingerprint, NEW.customer_id);"
 CLAIMED = "NEW.state = 'sending' AND OLD.state <> 'sending'"
 LOCK_MAIL = "PERFORM tinko_lock_mail(NEW.account_id, NEW.address_hmac, NEW.case_id);"
@@ -60,6 +62,7 @@ def _used_up(dialect: str, moment: str) -> str:
     amount = f"{card} AND {{t}}.amount_minor = NEW.amount_minor AND {{t}}.currency = NEW.currency"
     own_of_account = (
         "(SELECT count(*) FROM attempt a WHERE a.account_id = NEW.account_id AND a.state <> 'abandoned'"
+        f" AND a.operation <> '{SESSION}'"
         f" AND a.id <> NEW.id AND a.prepared_at > {start})"
     )
     return (
@@ -91,7 +94,7 @@ def _exceeded(dialect: str, moment: str) -> str:
     return (
         "l.account_id = NEW.account_id AND l.currency = NEW.currency AND l.max_minor_per_day < NEW.amount_minor"
         " + (SELECT coalesce(sum(a.amount_minor), 0) FROM attempt a WHERE a.account_id = NEW.account_id"
-        f" AND a.currency = NEW.currency AND {one_of('a.state', SPENT)} AND a.id <> NEW.id"
+        f" AND a.currency = NEW.currency AND {one_of('a.state', SPENT)} AND a.id <> NEW.id AND a.operation <> '{SESSION}'"
         # No call is repeated after 20 hours, so that the index by the first one still narrows it down.
         f" AND a.called_at > {before(dialect, moment, '44')}"
         f" AND coalesce(a.repeated_at, a.called_at) > {before(dialect, moment, '24')})"

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, bindparam, func, or_, select, text
 from tinko_pipelines.ledger import cap_sql, cases
 from tinko_pipelines.ledger.schema import (
     MAILED,
+    SESSION,
     SPENT,
     UNRESOLVED,
     attempt,
@@ -169,6 +170,7 @@ def _newest_of_account(
         .where(
             attempt.c.account_id == case["account_id"],
             _NOT_ABANDONED,
+            attempt.c.operation != SESSION,
             attempt.c.prepared_at > at - timedelta(hours=rule["window_hours"]),
             attempt.c.id != besides,
         )
@@ -210,6 +212,7 @@ def _of_ceiling(
         attempt.c.called_at > at - _DAY - _REPEATED_WITHIN,
         newest > at - _DAY,
         attempt.c.id != besides,
+        attempt.c.operation != SESSION,
     )
     query = select(newest, attempt.c.amount_minor).where(*spent).order_by(newest)
     calls = connection.execute(query).tuples().all()

@@ -5,8 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from tinko_pipelines.ledger import links
 from tinko_pipelines.ledger.schema import case_event, message, recovery_case
 
+BY_LINK = "after our mail (link)"
 CLOSED = ("recovered", "paid_elsewhere", "exhausted", "cancelled", "not_ours")
 DETAIL_LIMIT_CHARACTERS = 500
 
@@ -39,7 +41,13 @@ def record(
 
 
 def change(connection: Connection, case: dict[str, Any], at: datetime, **values: Any) -> None:
-    """Update columns of the case, count its version up and end whoever's claim on it."""
+    """Update columns of the case, count its version up and end whoever's claim on it.
+
+    It never falls due before the day the customer has asked for.
+    """
+    wish = values.get("not_before", case.get("not_before"))
+    if wish is not None and values.get("due_at") is not None:
+        values["due_at"] = max(values["due_at"], wish)
     connection.execute(
         recovery_case.update()
         .where(recovery_case.c.id == case["id"])
@@ -63,7 +71,14 @@ def close(
     attempt_id: str | None = None,
     **values: Any,
 ) -> None:
-    """Move the case to `state` (an end, or a person), drop its unsent mail and record why."""
+    """Move the case to `state` (an end, or a person), drop its unsent mail and record why.
+
+    What was paid elsewhere after a customer had gone on from a link of ours was paid by that link.
+    """
+    link = links.followed(connection, case["id"]) if state == "paid_elsewhere" else None
+    if link is not None:
+        reason = f"{BY_LINK}: {reason}"
+        links.used(connection, link["id"], at)
     closed_at = at if state in CLOSED else None
     change(connection, case, at, state=state, state_reason=reason, due_at=None, closed_at=closed_at, **values)
     connection.execute(

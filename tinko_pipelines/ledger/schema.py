@@ -27,6 +27,9 @@ UNRESOLVED = BLOCKING[:-1]
 SPENT = BLOCKING[1:]
 """What may have taken money, or still may: the states an amount ceiling counts."""
 ATTEMPT_STATES = (*BLOCKING, "declined", "abandoned")
+SESSION = "checkout.session"
+"""The operation of an attempt that is no retry but a page at Stripe, on which the customer pays."""
+OPERATIONS = ("invoice.pay", "payment_intent.confirm", SESSION)
 OPEN_CASE_STATES = ("detected", "planned", "open")
 CASE_STATES = (
     *OPEN_CASE_STATES,
@@ -104,6 +107,7 @@ recovery_case = Table(
     Column("max_attempts", Integer, nullable=False),
     Column("executed_attempts", Integer, nullable=False, server_default="0"),
     Column("look_after", UtcDateTime),
+    Column("not_before", UtcDateTime),
     *_text("locale"),
     Column("version", Integer, nullable=False, server_default="1"),
     Column("created_at", UtcDateTime, nullable=False),
@@ -181,7 +185,7 @@ attempt = Table(
     CheckConstraint("amount_minor > 0", name="attempt_amount"),
     CheckConstraint("n >= 1", name="attempt_n"),
     CheckConstraint("fence >= 1", name="attempt_fence"),
-    CheckConstraint("operation IN ('invoice.pay', 'payment_intent.confirm')", name="attempt_operation"),
+    CheckConstraint(one_of("operation", OPERATIONS), name="attempt_operation"),
     CheckConstraint(
         "(state = 'prepared') = (called_at IS NULL) OR state = 'abandoned'", name="attempt_called_at"
     ),
@@ -244,6 +248,55 @@ Index(
     sqlite_where=text("forbids_card"),
     postgresql_where=text("forbids_card"),
 )
+
+recovery_link = Table(
+    "recovery_link",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("case_id", Text, nullable=False, index=True),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("token_sha256", Text, nullable=False, unique=True),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("first_opened_at", UtcDateTime),
+    Column("clicks", Integer, nullable=False, server_default="0"),
+    Column("last_clicked_at", UtcDateTime),
+    Column("used_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    UniqueConstraint("id", "case_id", name="link_case"),
+    ForeignKeyConstraint(
+        ["case_id", "amount_minor", "currency", "livemode"],
+        [
+            "recovery_case.id",
+            "recovery_case.amount_minor",
+            "recovery_case.currency",
+            "recovery_case.livemode",
+        ],
+        name="link_of_case",
+    ),
+    CheckConstraint("length(token_sha256) = 64", name="link_hashed"),
+    CheckConstraint("expires_at > created_at", name="link_expires"),
+)
+
+checkout_session = Table(
+    "checkout_session",
+    metadata,
+    Column("attempt_id", Text, ForeignKey("attempt.id"), primary_key=True),
+    Column("case_id", Text, nullable=False, index=True),
+    Column("account_id", Text, nullable=False),
+    Column("link_id", Text, nullable=False),
+    Column("session_id", Text, unique=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("payment_intent_id", Text, index=True),
+    Column("successor_id", Text),
+    ForeignKeyConstraint(
+        ["link_id", "case_id"], ["recovery_link.id", "recovery_link.case_id"], name="session_of_link"
+    ),
+)
+"""What is known of a page beside its attempt, which holds its state, amount, frozen parameters, key and lease."""
 
 message = Table(
     "message",

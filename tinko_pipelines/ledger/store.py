@@ -30,7 +30,9 @@ from tinko_pipelines.errors import StoreError
 from tinko_pipelines.redact import redacted, shown
 
 T = TypeVar("T")
-HEAD_REVISION = "0005"
+HEAD_REVISION = "0006"
+OLDER_REVISIONS = ("0005",)
+"""Ledgers of these versions are brought up to this one."""
 _MIGRATION_LOCK = 7_405_917_221
 _READ_ONLY = "tinko_read_only"
 _CLOCK = text("SELECT clock_timestamp()")
@@ -141,7 +143,7 @@ class Ledger:
                 found = self.revision(connection)
                 if found == HEAD_REVISION:
                     return
-                if found is not None:
+                if found is not None and found not in OLDER_REVISIONS:
                     raise StoreError(
                         f"the ledger has schema {found}, this version knows {HEAD_REVISION} alone: use it with the version that made it"
                     )

@@ -12,12 +12,13 @@ from tinko_pipelines.ledger.cap_sql import (
     LOCK_MAIL,
     NEWEST_CALL,
     REPEATED,
+    RETRIED,
     amount_ceiling,
     attempt_caps,
     before,
     mail_caps,
 )
-from tinko_pipelines.ledger.schema import one_of
+from tinko_pipelines.ledger.schema import SESSION, one_of
 
 ATTEMPT_MOVES: dict[str, tuple[str, ...]] = {
     "prepared": ("calling", "abandoned"),
@@ -129,6 +130,27 @@ def rules(dialect: str) -> list[Rule]:
         )
     )
     event_frozen = f"NOT (NEW.detail IS NULL AND {same} AND {_ERASING})"
+    # The customer of this case has asked not to be charged before that day.
+    too_soon = (
+        "EXISTS (SELECT 1 FROM recovery_case k WHERE k.id = NEW.case_id AND k.not_before > NEW.prepared_at)"
+    )
+    link_frozen = (
+        "NEW.case_id <> OLD.case_id OR NEW.token_sha256 <> OLD.token_sha256 OR NEW.amount_minor <> OLD.amount_minor"
+        " OR NEW.currency <> OLD.currency OR NEW.account_id <> OLD.account_id OR NEW.created_at <> OLD.created_at"
+        " OR NEW.expires_at <> OLD.expires_at OR NEW.clicks < OLD.clicks"
+        " OR (OLD.used_at IS NOT NULL AND (NEW.used_at IS NULL OR NEW.used_at <> OLD.used_at))"
+        " OR (OLD.revoked_at IS NOT NULL AND (NEW.revoked_at IS NULL OR NEW.revoked_at <> OLD.revoked_at))"
+    )
+    link_over = (
+        "NOT EXISTS (SELECT 1 FROM attempt a JOIN recovery_link l ON l.case_id = a.case_id"
+        f" WHERE a.id = NEW.attempt_id AND a.operation = '{SESSION}' AND a.case_id = NEW.case_id"
+        " AND l.id = NEW.link_id AND l.used_at IS NULL AND l.revoked_at IS NULL AND l.expires_at > a.prepared_at)"
+    )
+    session_frozen = (
+        "NEW.case_id <> OLD.case_id OR NEW.link_id <> OLD.link_id OR NEW.account_id <> OLD.account_id"
+        " OR (OLD.session_id IS NOT NULL AND (NEW.session_id IS NULL OR NEW.session_id <> OLD.session_id))"
+        " OR (OLD.successor_id IS NOT NULL AND (NEW.successor_id IS NULL OR NEW.successor_id <> OLD.successor_id))"
+    )
     # What a restored ledger has lost is written down as it ended; no such row can ever be called.
     regained = "coalesce(NEW.answer, '') = 'restored' AND NEW.settled_at IS NOT NULL"
     born = (
@@ -152,7 +174,7 @@ def rules(dialect: str) -> list[Rule]:
             "INSERT",
             attempt_caps(dialect, "NEW.prepared_at"),
             "attempt cap reached",
-            "NEW.state = 'prepared'",
+            f"NEW.state = 'prepared' AND {RETRIED}",
             LOCK_ATTEMPT,
         ),
         Rule(
@@ -161,7 +183,7 @@ def rules(dialect: str) -> list[Rule]:
             "UPDATE",
             attempt_caps(dialect, NEWEST_CALL),
             "attempt cap reached",
-            CALLED,
+            f"({CALLED}) AND {RETRIED}",
             LOCK_ATTEMPT,
         ),
         Rule(
@@ -170,7 +192,7 @@ def rules(dialect: str) -> list[Rule]:
             "INSERT",
             CARD_FORBIDDEN,
             "card may not be tried again",
-            "NEW.state = 'prepared'",
+            f"NEW.state = 'prepared' AND {RETRIED}",
             LOCK_ATTEMPT,
         ),
         Rule(
@@ -179,7 +201,7 @@ def rules(dialect: str) -> list[Rule]:
             "UPDATE",
             CARD_FORBIDDEN,
             "card may not be tried again",
-            CALLED,
+            f"({CALLED}) AND {RETRIED}",
             LOCK_ATTEMPT,
         ),
         Rule(
@@ -188,9 +210,22 @@ def rules(dialect: str) -> list[Rule]:
             "UPDATE",
             amount_ceiling(dialect),
             "amount ceiling reached",
-            CALLED,
+            f"({CALLED}) AND {RETRIED}",
             LOCK_ATTEMPT,
         ),
+        Rule(
+            "attempt_not_before",
+            "attempt",
+            "INSERT",
+            too_soon,
+            "the customer is charged later",
+            f"NEW.state = 'prepared' AND {RETRIED}",
+        ),
+        Rule("link_frozen", "recovery_link", "UPDATE", link_frozen, "a link is frozen"),
+        Rule("link_kept", "recovery_link", "DELETE", "1 = 1", "a link is never deleted"),
+        Rule("session_linked", "checkout_session", "INSERT", link_over, "a page needs a link that is good"),
+        Rule("session_frozen", "checkout_session", "UPDATE", session_frozen, "what a page is of is frozen"),
+        Rule("session_kept", "checkout_session", "DELETE", "1 = 1", "a page is never deleted"),
         Rule("case_moves", "recovery_case", "UPDATE", _illegal(CASE_MOVES), "illegal case transition"),
         Rule("case_kept", "recovery_case", "DELETE", "1 = 1", "a case is never deleted"),
         Rule(
@@ -216,6 +251,20 @@ def rules(dialect: str) -> list[Rule]:
         Rule("switch_kept", "control_event", "DELETE", "1 = 1", "the history of pauses is append-only"),
         Rule("switch_frozen", "control_event", "UPDATE", "1 = 1", "the history of pauses is append-only"),
     ]
+
+
+def dropped(dialect: str) -> list[str]:
+    """The DDL that takes every rule away, as far as it is there, so that those of another version can follow."""
+    if dialect == "sqlite":
+        return [f"DROP TRIGGER IF EXISTS tinko_{rule.name}" for rule in rules(dialect)]
+    names = [f"tinko_{rule.name}()" for rule in rules(dialect)]
+    helpers = (
+        "tinko_lock_mail(text, text, text)",
+        "tinko_lock_caps(text, text, text)",
+        "tinko_fresh()",
+        "tinko_lock(text, text, text)",
+    )
+    return [f"DROP FUNCTION IF EXISTS {name} CASCADE" for name in (*names, *helpers)]
 
 
 def statements(dialect: str) -> list[str]:

@@ -7,14 +7,14 @@ receipt once also when it may have); scheduled → dropped when there is no reas
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, exists, select
 from sqlalchemy.exc import DatabaseError
 
 from tinko_pipelines.errors import GatewayError, TinkoError
 from tinko_pipelines.ledger import anomalies, caps
 from tinko_pipelines.ledger.cases import record
 from tinko_pipelines.ledger.leases import lapsed
-from tinko_pipelines.ledger.schema import message, recovery_case
+from tinko_pipelines.ledger.schema import SESSION, UNRESOLVED, attempt, message, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 
 ACTOR = "mail"
@@ -35,6 +35,12 @@ def due(ledger: Ledger, now: datetime, account_id: str, livemode: bool) -> list[
             message.c.due_at <= now,
             message.c.account_id == account_id,
             message.c.livemode == livemode,
+            # Whoever has a page open on which he can pay is not reminded meanwhile.
+            ~exists().where(
+                attempt.c.case_id == message.c.case_id,
+                attempt.c.operation == SESSION,
+                attempt.c.state.in_(UNRESOLVED),
+            ),
         )
         .order_by(message.c.due_at, message.c.id)
         .limit(BATCH)

@@ -39,9 +39,13 @@ class Merchant:
     support: str
     update_card_url: str | None
     salt: bytes
+    link_of: Callable[[dict[str, Any]], str | None] = lambda _case: None
+    """Makes a recovery link for a case, written down before it is told; None where there is to be none."""
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "Merchant":
+    def from_settings(
+        cls, settings: Settings, link_of: Callable[[dict[str, Any]], str | None] = lambda _case: None
+    ) -> "Merchant":
         """The merchant the settings describe."""
         return cls(
             settings.mail_from,
@@ -50,6 +54,7 @@ class Merchant:
             settings.support_email,
             settings.update_card_url,
             read_or_make_salt(settings.state / "mail.salt"),
+            link_of,
         )
 
 
@@ -230,7 +235,7 @@ def _look(gateway: Gateway, case: dict[str, Any], merchant: Merchant) -> _Addres
     email = customer.get("email") or ""
     if not _is_address(email):
         return "no usable address"
-    link = debt.get("hosted_invoice_url") or merchant.update_card_url
+    link = merchant.link_of(case) or debt.get("hosted_invoice_url") or merchant.update_card_url
     return _Addressee(email, customer.get("name") or "", link) if link else "no link to act on"
 
 

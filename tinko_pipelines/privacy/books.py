@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Table, select
 from tinko_pipelines.errors import InputError
 from tinko_pipelines.lake.erased import Erased
 from tinko_pipelines.lake.schemas import ERASED
-from tinko_pipelines.ledger import cases
+from tinko_pipelines.ledger import cases, links
 from tinko_pipelines.ledger.erasure import door
 from tinko_pipelines.ledger.schema import (
     OPEN_CASE_STATES,
@@ -28,9 +28,11 @@ from tinko_pipelines.ledger.schema import (
     attempt,
     cap_refusal,
     case_event,
+    checkout_session,
     message,
     network_attempt,
     recovery_case,
+    recovery_link,
     webhook_event,
 )
 from tinko_pipelines.ledger.store import Ledger, repeated
@@ -40,7 +42,15 @@ ACTOR = "privacy"
 REASON = "the person was erased"
 _LIVING = (*OPEN_CASE_STATES, "needs_human")
 _STREAMED = 5_000
-_OF_CASE: tuple[Table, ...] = (attempt, message, case_event, cap_refusal, anomaly)
+_OF_CASE: tuple[Table, ...] = (
+    attempt,
+    recovery_link,
+    checkout_session,
+    message,
+    case_event,
+    cap_refusal,
+    anomaly,
+)
 _BESIDE: Mapping[str, tuple[Table, tuple[str, ...]]] = {
     "network_attempt": (network_attempt, ("charge_id", "customer_id")),
     "webhook_event": (webhook_event, ("event_id", "object_id")),
@@ -139,6 +149,7 @@ class Books:
                 won = any(row["state"] == "succeeded" for row in attempts)
                 cases.close(connection, case, "recovered" if won else "cancelled", REASON, at, ACTOR)
                 case = dict(connection.execute(query).mappings().one())
+            links.revoke(connection, case_id, at)
             with door(connection, case_id):
                 self._write(connection, recovery_case, case, shared)
                 for table in _OF_CASE:

@@ -22,14 +22,33 @@ BOUNDARIES = (
     "janitor_after_get",
 )
 
+PAGE_BOUNDARIES = (
+    "page_before_begin",
+    "page_after_begin",
+    "page_after_cancel",
+    "page_after_cancel_seen",
+    "page_after_create",
+    "page_after_settle",
+)
+"""Those inside the making of a page on which a customer pays."""
+PAGE_END_BOUNDARIES = (
+    "page_before_look",
+    "page_after_look",
+    "page_after_expire",
+    "page_before_successor",
+    "page_after_successor",
+)
+"""Those inside the looking after one."""
+
 
 def killer_from(text: str | None) -> Callable[[str], None] | None:
     """A hook that SIGKILLs this process at the k-th passing of `name`, from 'name:k'; None without text."""
     if not text:
         return None
     name, _, count = text.partition(":")
-    if name not in BOUNDARIES or not (count or "1").isdigit():
-        raise InputError(f"TINKO_KILL_AT={text}: write <boundary>:<count>, one of {', '.join(BOUNDARIES)}")
+    known = (*BOUNDARIES, *PAGE_BOUNDARIES, *PAGE_END_BOUNDARIES)
+    if name not in known or not (count or "1").isdigit():
+        raise InputError(f"TINKO_KILL_AT={text}: write <boundary>:<count>, one of {', '.join(known)}")
     left = [int(count or "1")]
     lock = threading.Lock()
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, not_
 
 from tinko_pipelines.ledger import anomalies
 from tinko_pipelines.ledger.control import GLOBAL, charging_allowed, pause_charging
-from tinko_pipelines.ledger.schema import attempt, case_event, control
+from tinko_pipelines.ledger.schema import SESSION, attempt, case_event, control
 from tinko_pipelines.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def _count(connection: Connection, account_id: str, now: datetime, limits: Limit
     )
     silent = and_(attempt.c.http_status.is_(None), attempt.c.answer != "lost", not_(died))
     fault = or_(attempt.c.http_status >= 500, silent)
-    answered = and_(attempt.c.state != "calling", attempt.c.answer != "restored")
+    ours = attempt.c.operation != SESSION
+    answered = and_(attempt.c.state != "calling", attempt.c.answer != "restored", ours)
     since = _later(now - FAULT_WINDOW, switched)
     called, faults = _share(connection, account_id, fault, since, now, answered)
     unread = _unread(connection, account_id, since, now)

@@ -90,6 +90,7 @@ class Desk:
         values: Row = {
             "max_attempts": min(MOST_ATTEMPTS, max(case["max_attempts"], executed + 1)),
             "plan_ends_at": max(case["plan_ends_at"], self.now + timedelta(days=RETRY_DAYS)),
+            "not_before": None,
         }
         named = [f"{name} {case[name]} → {value}" for name, value in values.items() if case[name] != value]
         changes = [

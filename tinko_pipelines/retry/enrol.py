@@ -151,7 +151,7 @@ def _revise(
     if blocked:
         return "unchanged"
     settled = settled_as(row)
-    if settled:
+    if settled and not _is_of_predecessor(case, row, settled[1]):
         cases.close(connection, case, settled[0], settled[1], now, ACTOR)
         return "closed"
     if case["state"] == "needs_human":
@@ -168,6 +168,11 @@ def _revise(
         return _replan(connection, case, row, now, policy, chances)
     replanned = replan.place_anew(connection, case, row, now, policy, chances, ACTOR)
     return "replanned" if replanned else "unchanged"
+
+
+def _is_of_predecessor(case: dict[str, Any], row: dict[str, Any], reason: str) -> bool:
+    """Whether what is cancelled is only an intent that has given way to another one for the same debt."""
+    return reason == "debt is canceled" and row["payment_intent_id"] != case["live_object_id"]
 
 
 def _leave_to_stripe(

@@ -1,14 +1,23 @@
 """What the ledger and Stripe have on a case or a mail, for a person to read. Changes nothing."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, or_, select
 
 from tinko_pipelines.errors import InputError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import anomalies
-from tinko_pipelines.ledger.schema import attempt, case_event, message, recovery_case
+from tinko_pipelines.ledger.schema import (
+    attempt,
+    case_event,
+    checkout_session,
+    message,
+    recovery_case,
+    recovery_link,
+)
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.retry.checkout_end import status_of
 from tinko_pipelines.retry.preflight import look
 
 SHORTEST = 6
@@ -47,8 +56,13 @@ def list_cases(ledger: Ledger, state: str | None, limit: int) -> list[Row]:
 
 
 def whole_case(ledger: Ledger, reference: str) -> dict[str, list[Row]]:
-    """A case with its attempts, messages, events and open anomalies, each in its order."""
-    parts = (("attempts", attempt, attempt.c.n), ("messages", message, message.c.step))
+    """A case with its attempts, links, pages at Stripe, messages, events and open anomalies, each in its order."""
+    parts: tuple[tuple[str, Table, ColumnElement[Any]], ...] = (
+        ("attempts", attempt, attempt.c.n),
+        ("links", recovery_link, recovery_link.c.created_at),
+        ("pages", checkout_session, checkout_session.c.expires_at),
+        ("messages", message, message.c.step),
+    )
     with ledger.read() as connection:
         case = find_case(connection, reference)
         found = {"case": [case]}
@@ -59,11 +73,13 @@ def whole_case(ledger: Ledger, reference: str) -> dict[str, list[Row]]:
     return found
 
 
-def stripe_shows(gateway: Gateway, case: Row) -> Row:
-    """The debt at Stripe now, and its charges."""
+def stripe_shows(gateway: Gateway, case: Row, pages: Sequence[Row] = ()) -> Row:
+    """The debt at Stripe now, its charges, and how the pages stand on which it can be paid."""
     view = look(gateway, case)
+    named = [page["session_id"] for page in pages if page["session_id"]]
+    shown = [{"session_id": name, "status": status_of(gateway, name)} for name in named]
     charges = [{name: charge.get(name) for name in _SHOWN} for charge in view.charges]
-    return {"standing": view.standing, "reason": view.reason, "charges": charges}
+    return {"standing": view.standing, "reason": view.reason, "charges": charges, "pages": shown}
 
 
 def list_mails(ledger: Ledger, state: str | None, limit: int) -> list[Row]:

@@ -11,7 +11,13 @@ from sqlalchemy import Connection, and_, func, literal, or_, select, union
 
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import anomalies, cases, claims
-from tinko_pipelines.ledger.schema import BLOCKING, attempt, recovery_case, webhook_event
+from tinko_pipelines.ledger.schema import (
+    BLOCKING,
+    attempt,
+    checkout_session,
+    recovery_case,
+    webhook_event,
+)
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.ledger.types import UtcDateTime
 from tinko_pipelines.retry import poison
@@ -63,8 +69,13 @@ def _touched(connection: Connection, objects: Collection[str]) -> dict[str, str]
     """The states of the cases these objects belong to; each column by itself, since only so its index is used."""
     case, found = recovery_case.c, dict[str, str]()
     columns = (case.live_object_id, case.payment_intent_id, case.subscription_id, case.customer_id)
+    of_page = select(case.id, case.state).join(checkout_session, checkout_session.c.case_id == case.id)
     for names in _batches(sorted(objects)):
-        each = union(*(select(case.id, case.state).where(column.in_(names)) for column in columns))
+        pages = (
+            of_page.where(column.in_(names))
+            for column in (checkout_session.c.session_id, checkout_session.c.payment_intent_id)
+        )
+        each = union(*(select(case.id, case.state).where(column.in_(names)) for column in columns), *pages)
         found |= connection.execute(each).tuples().all()
     return found
 

@@ -6,8 +6,6 @@ Stripe itself lets nothing succeed any more (paid, cancelled, void), otherwise w
 No object of the merchant's is ever cancelled to be sure.
 """
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,15 +15,14 @@ from sqlalchemy import Connection, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from tinko_pipelines.clock import Clock
-from tinko_pipelines.errors import StoreError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import attempts, caps, cases
 from tinko_pipelines.ledger.control import charging_allowed
 from tinko_pipelines.ledger.leases import lapsed
 from tinko_pipelines.ledger.mirror import note_seen
-from tinko_pipelines.ledger.schema import attempt, case_event, recovery_case
+from tinko_pipelines.ledger.schema import SESSION, attempt, case_event, recovery_case
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.retry import poison
+from tinko_pipelines.retry import checkout_end, poison
 from tinko_pipelines.retry.answers import Outcome, from_charge, interpret, is_paid
 from tinko_pipelines.retry.looks import FEWEST_LOOKS, REPOST_HOURS
 from tinko_pipelines.retry.preflight import LOOK_LASTS, View, look, preflight
@@ -42,18 +39,12 @@ _OPERATIONS = {
     "payment_intent.confirm": "/v1/payment_intents/{}/confirm",
 }
 
+frozen_parameters = attempts.frozen_parameters
+
 
 def operation_path(row: dict[str, Any]) -> str:
     """The address an attempt is posted to."""
     return _OPERATIONS[row["operation"]].format(row["object_id"])
-
-
-def frozen_parameters(row: dict[str, Any]) -> dict[str, Any]:
-    """What an attempt sends, read back from its row and held against its hash."""
-    if hashlib.sha256(row["params"].encode()).hexdigest() != row["params_sha256"]:
-        raise StoreError(f"attempt {row['id']}: its stored parameters do not match their hash; do not charge")
-    parameters: dict[str, Any] = json.loads(row["params"])
-    return parameters
 
 
 def waiting(
@@ -126,6 +117,11 @@ def _resolve(
     if row["state"] == "prepared":
         settle(ledger, row, Outcome("abandoned", "never_called"), now, ACTOR)
         return "abandoned"
+    if row["operation"] == SESSION:
+        outcome = checkout_end.follow(ledger, gateway, row, case, clock, boundary)
+        if outcome.answer == "key_refused":
+            poison.key_refused(ledger, row["account_id"], now, outcome.detail)
+        return outcome.state
     boundary("janitor_before_get")
     view, outcome, close_as = what_became(ledger, gateway, row, case, now)
     boundary("janitor_after_get")
@@ -148,6 +144,8 @@ def what_became(
     ledger: Ledger, gateway: Gateway, row: dict[str, Any], case: dict[str, Any], now: datetime
 ) -> tuple[View, Outcome, str | None]:
     """What Stripe shows of the debt, and what that makes of the attempt and of its case; changes nothing."""
+    if row["operation"] == SESSION:
+        return checkout_end.what_became(ledger, gateway, row, case)
     with ledger.read() as connection:
         past = _past(connection, case, row)
     view = look(gateway, case)

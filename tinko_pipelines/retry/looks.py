@@ -14,6 +14,10 @@ GIVE_UP_HOURS = {"unknown": PERSON_HOURS + 5 * 24, "processing": 120, "requires_
 """So long after the call nobody looks any more by himself."""
 FEWEST_LOOKS = 5
 """However late it is, so many looks are made first: there may have been nobody to look."""
+PAGE_GRACE = timedelta(hours=1)
+"""A page is left to its customer at least so long, even if a retry falls due meanwhile."""
+PAGE_LONGEST = timedelta(hours=48)
+"""One that is not over by then is a person's business, and looked at all the same."""
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 _RARELY = timedelta(hours=6)
 _MOST_STEPS = 20
@@ -37,6 +41,13 @@ def next_look(
     planned = at + max(wait, timedelta(hours=wait_hours))
     edges = (called_at + timedelta(hours=hours) for hours in (REPOST_HOURS, PERSON_HOURS))
     return min([planned, *(edge for edge in edges if edge > at)]) if state == "unknown" else planned
+
+
+def next_look_at_page(opened_at: datetime, at: datetime, due_at: datetime | None) -> datetime:
+    """When a page is looked at again on which a customer can pay; at the latest when a retry waits for its end."""
+    wait = min(max((at - opened_at) / 2, 2 * _MINUTE), 30 * _MINUTE)
+    edge = None if due_at is None else max(due_at, opened_at + PAGE_GRACE)
+    return min(at + wait, edge) if edge is not None and edge > at else at + wait
 
 
 def _bounds(state: str, age: timedelta, looks: int) -> tuple[timedelta, timedelta]:

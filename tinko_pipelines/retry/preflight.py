@@ -175,7 +175,16 @@ class Clearance:
 
 def preflight(gateway: Gateway, case: Object) -> Clearance:
     """Everything that may have happened behind our back since the lake was read."""
+    return _clearance(gateway, case, _debt(gateway, case), True)
+
+
+def before_page(gateway: Gateway, case: Object) -> tuple[View, Clearance]:
+    """The same before the customer himself pays: whose card it was, and who else would retry it, is of no matter."""
     view = _debt(gateway, case)
+    return view, _clearance(gateway, case, view, False)
+
+
+def _clearance(gateway: Gateway, case: Object, view: View, by_us: bool) -> Clearance:
     if view.standing in ("paid", "dead"):
         # No call follows, so there is room to see whether it was paid more than once.
         close_as = "paid_elsewhere" if view.standing == "paid" else "cancelled"
@@ -184,7 +193,7 @@ def preflight(gateway: Gateway, case: Object) -> Clearance:
         return Clearance(False, "needs_human", view.reason)
     if view.standing != "open":
         return _not_read(view)
-    changed = _changed(case, view)
+    changed = _changed(case, view, by_us)
     if changed is not None:
         return changed
     newest: tuple[Object, ...] = ()
@@ -202,7 +211,7 @@ def preflight(gateway: Gateway, case: Object) -> Clearance:
     return (
         _settled_by_charge(case, view)
         or _paid_otherwise(case, view, newest, more)
-        or _without_method(gateway, case, view)
+        or (_without_method(gateway, case, view) if by_us else None)
         or Clearance(True, charges=charges)
     )
 
@@ -213,7 +222,7 @@ def _not_read(view: View) -> Clearance:
     return Clearance(False, None, view.reason, ASKED_TOO_OFTEN if view.asked_too_often else UNREAD)
 
 
-def _changed(case: Object, view: View) -> Clearance | None:
+def _changed(case: Object, view: View, by_us: bool) -> Clearance | None:
     """What the debt, its subscription and its customer alone tell against a call."""
     body, subscription, customer = view.body, view.subscription or {}, view.customer or {}
     owed = body.get("amount_remaining" if case["debt_kind"] == "invoice" else "amount")
@@ -231,6 +240,8 @@ def _changed(case: Object, view: View) -> Clearance | None:
             "needs_human",
             f"owed is {owed} {body.get('currency')}, planned {case['amount_minor']} {case['currency']}",
         )
+    if not by_us:
+        return None
     if case["debt_kind"] == "invoice" and body.get("next_payment_attempt"):
         return Clearance(False, None, "Stripe retries this invoice itself", wait_hours=_SLOW_HOURS)
     if body.get("collection_method") == "send_invoice":

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from tinko_pipelines.ledger import anomalies, attempts, cases
-from tinko_pipelines.ledger.schema import attempt, network_attempt, recovery_case
+from tinko_pipelines.ledger.schema import SESSION, attempt, network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
 from tinko_pipelines.retry import looks, unreadable
 from tinko_pipelines.retry.answers import UNCAPTURED, Outcome
@@ -124,7 +124,10 @@ def _keep_open(
     if row["state"] in ("processing", "requires_action"):
         state = row["state"]
     called_at = row["called_at"] or at
-    next_poll_at = looks.next_look(called_at, state, polls, at, outcome.wait_hours)
+    if row["operation"] == SESSION and state == "requires_action":
+        next_poll_at: datetime | None = looks.next_look_at_page(called_at, at, case["due_at"])
+    else:
+        next_poll_at = looks.next_look(called_at, state, polls, at, outcome.wait_hours)
     if not attempts.update(
         connection, row, state=state, next_poll_at=next_poll_at, poll_count=polls + 1, **values
     ):
@@ -138,6 +141,8 @@ def _keep_open(
         reason = f"charge {values['charge_id']} is not captured: capture it at Stripe, or cancel the intent"
     if looks.persons_business(called_at, state, at):
         reason = f"the outcome is unknown a day after the call: {outcome.detail or outcome.answer}"
+    if row["operation"] == SESSION and at - called_at > looks.PAGE_LONGEST:
+        reason = f"the page at Stripe does not come to its end: {outcome.detail or outcome.answer}"
     if values["answer"] == "idempotency_error":
         reason = "Stripe knows this attempt's key with other parameters"
         anomalies.note(
@@ -234,7 +239,8 @@ def _advance_case(
             _note_charge(connection, case, row, outcome, at, f"the case is {case['state']}")
         return
     if outcome.state == "succeeded" and not twice:
-        close_as, outcome = "recovered", replace(outcome, detail="our retry succeeded")
+        how = cases.BY_LINK if row["operation"] == SESSION else "our retry succeeded"
+        close_as, outcome = "recovered", replace(outcome, detail=how)
     if close_as is not None:
         if close_as != case["state"]:
             reason = outcome.detail or outcome.answer
@@ -262,7 +268,7 @@ def _advance_case(
     forbidden = outcome.never_again(case["card_brand"], at.date())
     most = min(case["max_attempts"], executed) if forbidden else case["max_attempts"]
     values = {"executed_attempts": executed, "max_attempts": most}
-    due_at = next_due(case, outcome, executed, at)
+    due_at = _due_after(case, row, outcome, executed, at)
     if case["state"] == "needs_human":
         reason = f"the outcome is known now: {outcome.state}"
         if at >= case["plan_ends_at"]:
@@ -272,6 +278,15 @@ def _advance_case(
         cases.reopen(connection, case, due_at, at, actor, attempt_id=row["id"], reason=reason, **values)
     else:
         cases.change(connection, case, at, due_at=due_at, **values)
+
+
+def _due_after(
+    case: dict[str, Any], row: dict[str, Any], outcome: Outcome, executed: int, at: datetime
+) -> datetime:
+    """What a customer did not pay on a page leaves the plan as it was."""
+    if row["operation"] != SESSION:
+        return next_due(case, outcome, executed, at)
+    return case["due_at"] or next_due(case, replace(outcome, answer="refused"), executed, at)
 
 
 def next_due(case: dict[str, Any], outcome: Outcome, executed: int, at: datetime) -> datetime:

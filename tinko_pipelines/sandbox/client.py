@@ -62,12 +62,15 @@ class SandboxClient:
         """`requests` to the API since the limit was set, and how many were `refused` as too fast."""
         return {name: int(count) for name, count in self._ask("GET", "limits").items()}
 
-    def mode(self, *, stripe_retries: str | None = None, payments: str | None = None) -> None:
+    def mode(
+        self, *, stripe_retries: str | None = None, payments: str | None = None, pages: str | None = None
+    ) -> None:
         """Switch the account's Smart Retries (`on`, `off`, `mixed`), or what protects from a second charge.
 
-        That is `faithful`, `many_successes` or `no_idempotency`; see `sandbox.handicaps`.
+        That is `faithful`, `many_successes` or `no_idempotency`; see `sandbox.handicaps`. With `pages` as `own`,
+        addresses of payment pages are the sandbox's, for a browser to follow; as `stripe`, they look like Stripe's.
         """
-        given = {"stripe_retries": stripe_retries, "payments": payments}
+        given = {"stripe_retries": stripe_retries, "payments": payments, "pages": pages}
         self._ask("POST", "mode", {name: wanted for name, wanted in given.items() if wanted is not None})
 
     def journal(self) -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ with attempts as (
         count(*) filter (where is_executed) as own_attempts,
         max(settled_at) filter (where state = 'succeeded') as own_success_at,
         max(charge_id) filter (where state = 'succeeded') as own_charge_id,
-        coalesce(bool_or(state = 'succeeded'), false) as has_own_success
+        coalesce(bool_or(state = 'succeeded' and not coalesce(is_by_link, false)), false) as has_own_success,
+        coalesce(bool_or(state = 'succeeded' and is_by_link), false) as has_link_success
     from {{ ref('stg_attempts') }}
     group by case_id
 ),
@@ -29,6 +30,7 @@ select
     coalesce(a.own_attempts, 0) as own_attempts,
     coalesce(m.messages_sent, 0) as messages_sent,
     coalesce(a.has_own_success, false) as has_own_success,
+    coalesce(a.has_link_success, false) as has_link_success,
     a.own_success_at,
     a.own_charge_id
 from {{ ref('stg_cases') }} as k

@@ -30,9 +30,10 @@ select
     p.debt_id,
     p.has_own_success,
     s.debt_id is not null as is_announced_by_stripe,
-    m.debt_id is not null as is_after_mail,
+    coalesce(p.has_link_success, false) or m.debt_id is not null as is_after_mail,
     case
         when p.has_own_success then 'own_retry'
+        when p.has_link_success then 'after_mail'
         when s.debt_id is not null then 'stripe_retry'
         when m.debt_id is not null then 'after_mail'
         when not p.is_paid_elsewhere then 'customer'

@@ -6,7 +6,8 @@ with debts as (
         e.own_success_at,
         e.own_charge_id,
         coalesce(e.has_own_success, false) as has_own_success,
-        f.status in ('paid', 'refunded') or coalesce(e.has_own_success, false) as is_paid_itself
+        coalesce(e.has_link_success, false) as has_link_success,
+        f.status in ('paid', 'refunded') or coalesce(e.has_own_success or e.has_link_success, false) as is_paid_itself
     from {{ ref('stg_failed_payments') }} as f
     left join {{ ref('int_case_efforts') }} as e on e.account_id = f.account_id and e.debt_id = f.debt_id
 ),
@@ -52,6 +53,7 @@ priced as (
         p.invoice_id,
         p.is_paid_elsewhere,
         p.has_own_success,
+        p.has_link_success,
         p.payment_charge_id,
         case
             when p.is_paid_elsewhere then coalesce(c.created_at, p.case_closed_at, p.last_failed_at)

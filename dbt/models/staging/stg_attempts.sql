@@ -5,6 +5,7 @@ select
     livemode,
     n,
     operation,
+    operation = 'checkout.session' as is_by_link,
     object_id,
     charge_id,
     lower(currency) as currency,

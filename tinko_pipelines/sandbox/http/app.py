@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from tinko_pipelines.sandbox.errors import StripeRefusalError
+from tinko_pipelines.sandbox.http import pages
 from tinko_pipelines.sandbox.http.control import Control
 from tinko_pipelines.sandbox.http.faults import (
     UNREADABLE,
@@ -41,6 +42,7 @@ class App:
         self.service = Service(sandbox)
         self.faults = Faults(sandbox.book.seed)
         self.journal = Journal(sandbox.book)
+        self.pages = pages.Pages(sandbox)
         self.control = Control(sandbox, self.faults, self.journal)
         self.deliveries = Deliveries(sandbox.book)
 
@@ -59,8 +61,12 @@ class App:
             elif request.path.startswith("/_sandbox"):
                 reply = self.control.answer(request)
                 self.journal.note(request, reply.status)
+            elif request.path.startswith(pages.PREFIX):
+                reply = self.pages.answer(request)
             else:
                 reply = await self._stripe(request)
+                if reply is not None:
+                    reply = pages.own_addresses(self.service.sandbox.book, request, reply)
         except (
             Exception
         ):  # the sandbox itself is broken: say so where a person looks, and answer as Stripe would

@@ -9,6 +9,7 @@ from tinko_pipelines.sandbox import aftermath, cards, checkout, fixtures, handic
 from tinko_pipelines.sandbox.actions import debt_object
 from tinko_pipelines.sandbox.audit import audit, charges_of
 from tinko_pipelines.sandbox.errors import StripeRefusalError, bad_parameter
+from tinko_pipelines.sandbox.http import pages
 from tinko_pipelines.sandbox.http.faults import Faults
 from tinko_pipelines.sandbox.http.journal import Journal
 from tinko_pipelines.sandbox.http.service import JSON_TYPE, Reply, Request, refusal
@@ -154,10 +155,14 @@ class Control:
         return given
 
     def _mode(self, given: dict[str, Any]) -> dict[str, str]:
-        """`stripe_retries`: the account's Smart Retries. `payments`: what protects from a second charge."""
+        """`stripe_retries`: the account's Smart Retries. `payments`: what protects from a second charge.
+
+        `pages`: whether addresses of pages are the sandbox's own, which a browser can follow.
+        """
         switches = {
             "stripe_retries": (smart_retries.MODES, smart_retries.set_mode),
             "payments": (handicaps.MODES, handicaps.set_mode),
+            "pages": (pages.MODES, pages.set_mode),
         }
         if not given or not given.keys() <= switches.keys():
             raise bad_parameter(f"a mode is one of {', '.join(switches)}", "mode")

@@ -43,7 +43,12 @@ SESSION: Spec = {
     "locale": "str",
     "metadata": "map",
     "allowed_payment_method_types": "list",
+    "adaptive_pricing": {"enabled": "bool"},
     **EXPAND,
+}
+FLOW: Spec = {
+    "type": "payment_method_update|subscription_cancel",
+    "after_completion": {"type": "redirect|portal_homepage", "redirect": {"return_url": "str"}},
 }
 SAME = ("client_reference_id", "customer_email", "success_url", "cancel_url", "expires_at", "locale")
 
@@ -159,7 +164,7 @@ def show_account(call: Call) -> Object:
 
 def endpoints() -> list[Endpoint]:
     """Everything at the doors."""
-    portal: Spec = {"customer": "str", "return_url": "str", **EXPAND}
+    portal: Spec = {"customer": "str", "return_url": "str", "flow_data": FLOW, **EXPAND}
     hook: Spec = {
         "url": "str",
         "enabled_events": "list",

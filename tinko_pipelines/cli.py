@@ -11,7 +11,16 @@ from typing import Annotated
 
 import typer
 
-from tinko_pipelines import cli_classify, cli_desk, cli_inbox, cli_lake, cli_ledger, cli_model, cli_privacy
+from tinko_pipelines import (
+    cli_classify,
+    cli_desk,
+    cli_inbox,
+    cli_lake,
+    cli_ledger,
+    cli_mail,
+    cli_model,
+    cli_privacy,
+)
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, show_work, told
 from tinko_pipelines.errors import ChecksFailedError, TinkoError
 from tinko_pipelines.settings import load_settings
@@ -25,7 +34,7 @@ cli = typer.Typer(
 )
 cli.add_typer(cli_ledger.ledger, name="ledger")
 cli.add_typer(cli_desk.case, name="case")
-cli.add_typer(cli_desk.mail, name="mail")
+cli.add_typer(cli_mail.mail, name="mail")
 cli.add_typer(cli_inbox.inbox, name="inbox")
 cli.add_typer(cli_model.model, name="model")
 cli.add_typer(cli_privacy.privacy, name="privacy")

@@ -97,7 +97,7 @@ class Points:
             self.passing("COMMIT", "after")
 
         engine.dialect.do_commit = do_commit  # type: ignore[method-assign]
-        request, send = requests.Session.request, smtplib.SMTP.send_message
+        request, send = requests.Session.request, smtplib.SMTP.data
 
         def asked(session: Any, method: str, url: str, **more: Any) -> Any:
             path = _IDS.sub("/*", "/" + url.split("/", 3)[-1].partition("?")[0])
@@ -118,7 +118,7 @@ class Points:
             return answer
 
         requests.Session.request = asked  # type: ignore[method-assign,assignment]
-        smtplib.SMTP.send_message = mailed  # type: ignore[method-assign]
+        smtplib.SMTP.data = mailed  # type: ignore[method-assign]
 
     def _sql(self, statement: str, side: str) -> None:
         what = self._names.get(statement)

@@ -258,9 +258,7 @@ def lapsed_sent_again() -> None:
 
 
 def unconditional_claim() -> None:
-    def claimed(
-        ledger: Ledger, row: Any, *, owner: str, address_hmac: str, header: str, subject: str, now: Any
-    ) -> None:
+    def claimed(ledger: Ledger, row: Any, *, owner: str, address_hmac: str, now: Any, **_more: Any) -> None:
         with ledger.write() as connection:
             values = {"state": "sending", "claimed_at": now, "owner": owner, "address_hmac": address_hmac}
             lease = ledger.database_now(connection) + timedelta(seconds=120)

@@ -30,7 +30,9 @@ from tinko_pipelines.errors import StoreError
 from tinko_pipelines.redact import redacted, shown
 
 T = TypeVar("T")
-HEAD_REVISION = "0005"
+HEAD_REVISION = "0007"
+EARLIER_REVISIONS = ("0005",)
+"""Schemas that are brought up to the newest one; a ledger with any other is refused."""
 _MIGRATION_LOCK = 7_405_917_221
 _READ_ONLY = "tinko_read_only"
 _CLOCK = text("SELECT clock_timestamp()")
@@ -126,7 +128,7 @@ class Ledger:
         return made
 
     def migrate(self) -> None:
-        """Bring the schema to this version's; refuses a ledger made by another one."""
+        """Bring the schema to this version's; refuses a ledger of one it does not know."""
         try:
             with self.write() as connection:
                 if self.dialect == "postgresql":
@@ -134,9 +136,10 @@ class Ledger:
                 found = _revision(self.engine, connection)
                 if found == HEAD_REVISION:
                     return
-                if found is not None:
+                if found is not None and found not in EARLIER_REVISIONS:
+                    known = ", ".join((*EARLIER_REVISIONS, HEAD_REVISION))
                     raise StoreError(
-                        f"the ledger has schema {found}, this version knows {HEAD_REVISION} alone: use it with the version that made it"
+                        f"the ledger has schema {found}, this version knows {known}: use it with the version that made it"
                     )
                 _upgrade(connection)
         except DBAPIError as error:

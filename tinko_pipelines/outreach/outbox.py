@@ -7,26 +7,49 @@ receipt once also when it may have); scheduled → dropped when there is no reas
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 from sqlalchemy.exc import DatabaseError
 
 from tinko_pipelines.errors import GatewayError, TinkoError
 from tinko_pipelines.ledger import anomalies, caps
 from tinko_pipelines.ledger.cases import record
 from tinko_pipelines.ledger.leases import lapsed
-from tinko_pipelines.ledger.schema import message, recovery_case
+from tinko_pipelines.ledger.schema import MAILED, message, recovery_case
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.outreach import bodies
+from tinko_pipelines.outreach.suppression import suppress
 
 ACTOR = "mail"
 LEASE_SECONDS = 120.0
 BATCH = 200
 PUT_OFF = "put off"
+DEFERRALS = tuple(timedelta(minutes=minutes) for minutes in (15, 60, 240, 720, 1440))
+"""How long a mail waits each time its server asks to come back later; after the last of them it has failed."""
+_GOES_OUT_IN = {"dunning": "open", "receipt": "recovered"}
+"""The state of a case in which a mail of each kind is sent."""
 
 
-def due(ledger: Ledger, now: datetime, account_id: str, livemode: bool) -> list[dict[str, Any]]:
-    """The account's next scheduled messages that are due, each with its case; at most `BATCH`, oldest first."""
+def due(
+    ledger: Ledger, now: datetime, account_id: str, livemode: bool, after: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The account's next scheduled messages that are due, each with its case; at most `BATCH`, oldest first.
+
+    Those behind the message `after` when one is given. `first_header` names the first mail that its case was sent.
+    """
     columns: list[Any] = [message]
     columns += [column.label(f"case_{column.name}") for column in recovery_case.c if column.name != "id"]
+    earlier = message.alias("earlier")
+    first = (
+        select(earlier.c.message_id_header)
+        .where(
+            earlier.c.case_id == message.c.case_id,
+            earlier.c.step < message.c.step,
+            earlier.c.state.in_(MAILED),
+        )
+        .order_by(earlier.c.step)
+        .limit(1)
+    )
+    columns.append(first.scalar_subquery().label("first_header"))
     query = (
         select(*columns)
         .join(recovery_case, recovery_case.c.id == message.c.case_id)
@@ -39,6 +62,9 @@ def due(ledger: Ledger, now: datetime, account_id: str, livemode: bool) -> list[
         .order_by(message.c.due_at, message.c.id)
         .limit(BATCH)
     )
+    if after is not None:
+        later = or_(message.c.due_at > after["due_at"], message.c.id > after["id"])
+        query = query.where(message.c.due_at >= after["due_at"], later)
     with ledger.read() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -58,18 +84,21 @@ def claim(
     address_hmac: str,
     header: str,
     subject: str,
+    variant: str | None,
+    body: bytes,
     now: datetime,
 ) -> str | None:
     """Take the message for sending, durably, before it is sent; the reason when it may not be.
 
-    A cap puts it off until it is free (`put off`), unless the case's plan is over by then.
+    A cap puts it off until it is free (`put off`), unless the case's plan is over by then. What it says is fixed with its first
+    claim.
     """
     try:
         with ledger.write() as connection:
             state = connection.execute(
                 select(recovery_case.c.state).where(recovery_case.c.id == row["case_id"])
             ).scalar_one()
-            if state != "open":
+            if state != _GOES_OUT_IN[row["kind"]]:
                 return f"case {state}"
             refusal = caps.mail_reached(connection, {**row, "address_hmac": address_hmac}, now)
             if refusal is not None:
@@ -87,9 +116,13 @@ def claim(
                     address_hmac=address_hmac,
                     message_id_header=header,
                     subject=subject,
+                    variant=variant,
                 )
             )
-            return None if taken.rowcount == 1 else "taken by somebody else"
+            if taken.rowcount != 1:
+                return "taken by somebody else"
+            bodies.fix(connection, row, body, now)
+            return None
     except DatabaseError as error:
         text = str(error.orig)
         if "suppressed" in text:
@@ -150,6 +183,25 @@ def settle(
             return False
         _note(connection, row, state, now, values.get("drop_reason") or values.get("detail"))
         return True
+
+
+def defer(ledger: Ledger, row: dict[str, Any], now: datetime, *, owner: str, detail: str) -> str:
+    """Let a mail wait that its server did not take now, longer each time; the state it is in then."""
+    if row["deferrals"] >= len(DEFERRALS):
+        settle(ledger, row, "failed", now, owner=owner, detail=f"{detail}, and so each time before")
+        return "failed"
+    wait = DEFERRALS[row["deferrals"]]
+    values = {"due_at": now + wait, "detail": detail, "deferrals": row["deferrals"] + 1}
+    settle(ledger, row, "scheduled", now, owner=owner, **values)
+    return "scheduled"
+
+
+def refuse(
+    ledger: Ledger, row: dict[str, Any], now: datetime, *, owner: str, detail: str, address_hmac: str | None
+) -> None:
+    """Note that its server will never take this mail; nothing is sent to the address again where that is at fault."""
+    if settle(ledger, row, "failed", now, owner=owner, detail=detail) and address_hmac is not None:
+        suppress(ledger, address_hmac, "hard_bounce", now)
 
 
 def doubt_lapsed(ledger: Ledger, now: datetime) -> int:

@@ -21,17 +21,18 @@ FALLBACK_LOCALE = "en"
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A rendered mail: one line of subject, an HTML page with inlined styles, plain text."""
+    """A rendered mail: one line of subject, an HTML page with inlined styles, plain text; which of several subjects it has."""
 
     subject: str
     html: str
     text: str
     locale: str
+    variant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What a mail is about. `amount_minor` is in minor units of `currency`; `link` is where to act."""
+    """What a mail is about. `amount_minor` is in minor units of `currency`; `link` is where to act; subjects are drawn by `message_id`."""
 
     template: str
     locale: str | None
@@ -43,6 +44,7 @@ class Letter:
     merchant: str
     support: str
     address: str
+    message_id: str = ""
 
 
 def one_line(text: str) -> str:

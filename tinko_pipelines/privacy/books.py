@@ -29,6 +29,7 @@ from tinko_pipelines.ledger.schema import (
     cap_refusal,
     case_event,
     message,
+    message_body,
     network_attempt,
     recovery_case,
     webhook_event,
@@ -40,7 +41,7 @@ ACTOR = "privacy"
 REASON = "the person was erased"
 _LIVING = (*OPEN_CASE_STATES, "needs_human")
 _STREAMED = 5_000
-_OF_CASE: tuple[Table, ...] = (attempt, message, case_event, cap_refusal, anomaly)
+_OF_CASE: tuple[Table, ...] = (attempt, message, message_body, case_event, cap_refusal, anomaly)
 _BESIDE: Mapping[str, tuple[Table, tuple[str, ...]]] = {
     "network_attempt": (network_attempt, ("charge_id", "customer_id")),
     "webhook_event": (webhook_event, ("event_id", "object_id")),
@@ -53,6 +54,7 @@ _GONE: Mapping[str, tuple[str, ...]] = {
     "attempt": ("customer_id", "card_fingerprint"),
     "network_attempt": ("customer_id", "card_fingerprint"),
     "message": ("locale", "subject", "address_hmac"),
+    "message_body": ("content", "sha256"),
 }
 """The columns that tell of the person."""
 _TEXTS: Mapping[str, tuple[str, ...]] = {

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from email import message_from_bytes
+from email import message_from_bytes, message_from_string
 from email.message import Message
 from email.utils import parseaddr
 from typing import Any
@@ -107,9 +107,8 @@ def _message(ledger: Ledger, message_id: str | None) -> dict[str, Any] | None:
 
 def _noted(ledger: Ledger, row: dict[str, Any], report: Report, now: datetime) -> bool:
     """Keep it with the message: the first report, and one that says more than a soft bounce before it."""
-    fresh = message.c.bounce.is_(None)
-    if report.kind != "soft":
-        fresh = or_(fresh, message.c.bounce == "soft")
+    outdone = () if report.kind == "soft" else (message.c.bounce == "soft",)
+    fresh = or_(message.c.bounce.is_(None), *outdone)
     with ledger.write() as connection:
         query = message.update().where(message.c.id == row["id"], fresh)
         if connection.execute(query.values(bounce=report.kind, bounced_at=now)).rowcount != 1:
@@ -154,20 +153,15 @@ def _addresses(row: Message) -> Iterator[str]:
 
 def _complaint(parts: list[Message]) -> list[str] | None:
     """Whom a feedback report says it comes from; None when this is none."""
-    for part in parts:
-        if part.get_content_type() == "message/feedback-report":
-            inner = part.get_payload()
-            text = (
-                inner[0]
-                if isinstance(inner, list)
-                else message_from_bytes(part.get_payload(decode=True) or b"")
-            )  # type: ignore[arg-type]
-            told = _values([text], ("Original-Rcpt-To",)) if isinstance(text, Message) else []
-            written = _values(
-                [one for one in parts if _OUR_ID.search(str(one.get("Message-ID", "")))], ("To",)
-            )
-            return [address for one in (*told, *written) if "@" in (address := parseaddr(one)[1])]
-    return None
+    reports = [part for part in parts if part.get_content_type() == "message/feedback-report"]
+    if not reports:
+        return None
+    # The parser takes its fields for a mail's header; other machines put them into a body.
+    inner = [one for part in reports for one in part.walk()]
+    fields = [message_from_string(str(one.get_payload())) for one in inner if not one.is_multipart()]
+    ours = [part for part in parts if _OUR_ID.search(str(part.get("Message-ID", "")))]
+    named = [*_values([*inner, *fields], ("Original-Rcpt-To",)), *_values(ours, ("To",))]
+    return [address for one in named if "@" in (address := parseaddr(one)[1])]
 
 
 def _named(parts: Iterable[Message]) -> str | None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from tinko_pipelines.errors import MailError
 
-_STATUS = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
+_STATUS = re.compile(r"(?<![0-9.])([245]\.\d{1,3}\.\d{1,3})(?!\.?\d)")
 _OF_THE_SENDER = ("5.1.7", "5.1.8")
 
 

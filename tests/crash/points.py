@@ -31,7 +31,7 @@ _MANY = re.compile(r"(?:%\(\w+\)s|\?|:\w+)(?:::\w+)?(?:\s*,\s*(?:%\(\w+\)s|\?|:\
 
 
 GROUPS = {
-    "mail": r"^(outbox|send)\.",
+    "mail": r"^(outbox|send|prepare)\.",
     "inbox": r"^inbox\.",
     "janitor": r"^janitor\.",
     "settle": r"^charge\..*settle\.settle",

@@ -104,6 +104,39 @@ def served(sink: Sink, port: int) -> Iterator[str]:
         controller.stop()
 
 
+class Crowd(Stripe):
+    """Every customer has an address of his own."""
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+        if "/customers/" in path:
+            name = path.rpartition("/")[2]
+            return Answer(200, body={"id": name, "email": f"{name}@example.org", "name": name})
+        return super().get(path, params)
+
+
+def crowd(count: int) -> Crowd:
+    """As many open debts, each somebody else's."""
+    stripe = Crowd()
+    for number in range(count):
+        stripe.add(f"pi_{number}", passes=False)
+    return stripe
+
+
+def many(ledger: Ledger, count: int) -> Crowd:
+    """The same, each with a mail that is due."""
+    stripe = crowd(count)
+    for number in range(count):
+        row = failed_row(
+            f"pi_{number}",
+            move="customer",
+            category="card_expired",
+            retry_same_card=False,
+            customer_id=f"cus_{number}",
+        )
+        enrol(ledger, failed_table(row), now=NOW, policy=Policy.from_settings(Settings()))
+    return stripe
+
+
 def enrolled(ledger: Ledger, stripe: Stripe, **changes: Any) -> None:
     stripe.add("pi_1", passes=False)
     row = failed_row("pi_1", move="customer", category="card_expired", retry_same_card=False, **changes)

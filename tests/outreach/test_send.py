@@ -1,7 +1,5 @@
 """Mails over real SMTP on loopback, from a real ledger: each at most once, and none without a reason."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -365,37 +363,6 @@ def test_the_database_holds_the_mail_caps_when_the_code_forgets_them(
     result = send(ledger, stripe, FileTransport(tmp_path / "outbox"))
     assert (result.sent, result.later) == (1, 1)
     assert len(list((tmp_path / "outbox").iterdir())) == 1
-
-
-CRASH = """
-import os, signal, sys
-from tests.outreach.post import Stripe, send
-from tinko_pipelines.ledger.store import Ledger
-class Deadly:
-    def send(self, mail):
-        os.kill(os.getpid(), signal.SIGKILL)
-stripe = Stripe(); stripe.add("pi_1", passes=False)
-send(Ledger.open(sys.argv[1]), stripe, Deadly())
-"""
-
-
-def test_a_crash_between_claim_and_answer_is_in_doubt_and_never_sent_again(tmp_path: Path) -> None:
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.migrate()
-    stripe = Stripe()
-    enrolled(ledger, stripe)
-    command = [sys.executable, "-c", CRASH, f"sqlite:///{tmp_path / 'ledger.db'}"]
-    assert subprocess.run(command, check=False, cwd=Path(__file__).parents[2]).returncode == -9
-    assert states(ledger)[0][0] == "sending"
-    with ledger.write() as connection:
-        connection.execute(
-            message.update().where(message.c.state == "sending").values(lease_until=NOW - timedelta(days=999))
-        )
-    outbox = tmp_path / "outbox"
-    assert send(ledger, stripe, FileTransport(outbox)).in_doubt == 1
-    assert states(ledger)[0][0] == "in_doubt"
-    assert not outbox.exists()
-    ledger.close()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,18 @@ import pytest
 from sqlalchemy import func, select
 
 from tests.fake_stripe import NOW, failed_row, failed_table
-from tests.outreach.post import MERCHANT, SALT, Sink, Stripe, enrolled, free_port, send, served, states
+from tests.outreach.post import (
+    MERCHANT,
+    SALT,
+    Sink,
+    Stripe,
+    enrolled,
+    free_port,
+    many,
+    send,
+    served,
+    states,
+)
 from tinko_pipelines.errors import MailError
 from tinko_pipelines.ledger.schema import message, suppression
 from tinko_pipelines.ledger.store import Ledger
@@ -203,33 +214,6 @@ def test_several_in_flight_each_go_out_once(ledger: Ledger, smtp: tuple[Sink, st
     assert len({taken["Message-ID"] for taken in sink.taken}) == 40
     assert len({taken["To"] for taken in sink.taken}) == 40
     assert 1 <= sink.greetings <= 4
-
-
-def many(ledger: Ledger, count: int) -> "Crowd":
-    stripe = Crowd()
-    for number in range(count):
-        stripe.add(f"pi_{number}", passes=False)
-        row = failed_row(
-            f"pi_{number}",
-            move="customer",
-            category="card_expired",
-            retry_same_card=False,
-            customer_id=f"cus_{number}",
-        )
-        enrol(ledger, failed_table(row), now=NOW, policy=Policy.from_settings(Settings()))
-    return stripe
-
-
-class Crowd(Stripe):
-    """Every customer has an address of his own."""
-
-    def get(self, path: str, params: object = None) -> object:  # type: ignore[override]
-        from tinko_pipelines.gateway.records import Answer
-
-        if "/customers/" in path:
-            name = path.rpartition("/")[2]
-            return Answer(200, body={"id": name, "email": f"{name}@example.org", "name": name})
-        return super().get(path, params)  # type: ignore[arg-type]
 
 
 def test_a_server_that_goes_away_stops_the_run_and_loses_nothing(ledger: Ledger) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy import event
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.sandbox.http.journal import CALLER
 
-_SILENT = ("ledger.store", "app", "cli", "clock", "settings", "ledger.types")
+_SILENT = ("ledger.store", "app", "cli", "clock", "settings", "ledger.types", "outreach.flight")
 _SILENT_ROOMS = ("gateway", "sandbox")
 _PASSED_THROUGH = ("drain", "run", "all_due", "_tidy", "retry", "send_due", "_send_one", "<lambda>")
 _IDS = re.compile(r"/(?:in|pi|ch|cus|pm|sub)_\w+")

@@ -24,14 +24,15 @@ def fix(connection: Connection, row: dict[str, Any], body: bytes, at: datetime) 
     if len(body) > MOST_BYTES:
         raise MailError(f"the mail {row['id']} has {len(body)} bytes, {MOST_BYTES} at most are sent")
     connection.execute(
-        insert_ignoring(connection.dialect.name, message_body).values(
-            message_id=row["id"],
-            case_id=row["case_id"],
-            account_id=row["account_id"],
-            content=zlib.compress(body),
-            sha256=sha256(body).hexdigest(),
-            made_at=at,
-        )
+        insert_ignoring(connection.dialect.name, message_body),
+        {
+            "message_id": row["id"],
+            "case_id": row["case_id"],
+            "account_id": row["account_id"],
+            "content": zlib.compress(body),
+            "sha256": sha256(body).hexdigest(),
+            "made_at": at,
+        },
     )
 
 

@@ -2,32 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from email.message import EmailMessage
-from email.policy import EmailPolicy
 from email.utils import format_datetime, parseaddr
-from typing import Any
 from urllib.parse import quote
 
+from tinko_pipelines.outreach import mime
 from tinko_pipelines.outreach.addresses import hash_address, read_or_make_salt, return_path, unsubscribe_token
 from tinko_pipelines.outreach.render import Content
 from tinko_pipelines.outreach.transport import Mail
 from tinko_pipelines.settings import Settings
-
-_UNFOLDED = ("in-reply-to", "references", "list-unsubscribe")
-
-
-class _Wire(EmailPolicy):
-    """Leaves ids and addresses of pages in one piece, which the standard library would encode where they are long."""
-
-    def fold_binary(self, name: str, value: Any) -> bytes:
-        """The header as it goes out."""
-        if name.lower() in _UNFOLDED:
-            return f"{name}: {value}".replace(", <", ",\r\n <").encode("ascii") + b"\r\n"
-        return super().fold_binary(name, value)
-
-
-_WIRE = _Wire(linesep="\r\n", cte_type="7bit")
-"""Plain ASCII whatever a mail says, so that no server on the way has to change it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +69,19 @@ def compose(
     account_id: str,
     thread: str | None = None,
 ) -> bytes:
-    """The MIME message as it goes out: text and HTML, in the thread of the case's first mail."""
-    mail = EmailMessage(policy=_WIRE)
-    mail["From"], mail["To"], mail["Subject"] = merchant.sender, to, content.subject
-    mail["Reply-To"] = merchant.support
-    mail["Date"] = format_datetime(now)
-    mail["Message-ID"] = merchant.header_of(message_id)
-    if thread is not None:
-        mail["In-Reply-To"] = mail["References"] = thread
-    mail["Auto-Submitted"] = "auto-generated"
+    """The MIME message as it goes out: text and HTML, in the thread of the case's first mail; plain ASCII whatever it says."""
     ways = [f"<mailto:{quote(merchant.support, safe='@')}?subject=stop%20reminders>"]
     url = merchant.unsubscribe_url(account_id, to)
-    if url is not None:
-        ways.insert(0, f"<{url}>")
-        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    mail["List-Unsubscribe"] = ", ".join(ways)
-    mail.set_content(content.text)
-    mail.add_alternative(content.html, subtype="html")
-    # Two bodies of one mail must not differ by the moment at which they were put together.
-    mail.set_boundary(f"=_{message_id}")
-    return mail.as_bytes()
+    headers = [
+        ("From", mime.address(merchant.sender)),
+        ("To", to),
+        ("Subject", mime.encoded("Subject", content.subject)),
+        ("Reply-To", mime.address(merchant.support)),
+        ("Date", format_datetime(now)),
+        ("Message-ID", merchant.header_of(message_id)),
+        *([("In-Reply-To", thread), ("References", thread)] if thread is not None else []),
+        ("Auto-Submitted", "auto-generated"),
+        ("List-Unsubscribe", ", ".join([f"<{url}>", *ways] if url is not None else ways)),
+        *([("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")] if url is not None else []),
+    ]
+    return mime.message(headers, content.text, content.html, f"=_{message_id}")

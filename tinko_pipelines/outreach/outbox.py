@@ -7,7 +7,7 @@ receipt once also when it may have); scheduled → dropped when there is no reas
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, bindparam, or_, select
 from sqlalchemy.exc import DatabaseError
 
 from tinko_pipelines.errors import GatewayError, TinkoError
@@ -93,45 +93,55 @@ def claim(
     A cap puts it off until it is free (`put off`), unless the case's plan is over by then. What it says is fixed with its first
     claim.
     """
+    values = {
+        "claimed_at": now,
+        "owner": owner,
+        "address_hmac": address_hmac,
+        "message_id_header": header,
+        "subject": subject,
+        "variant": variant,
+    }
     try:
         with ledger.write() as connection:
-            state = connection.execute(
-                select(recovery_case.c.state).where(recovery_case.c.id == row["case_id"])
-            ).scalar_one()
-            if state != _GOES_OUT_IN[row["kind"]]:
-                return f"case {state}"
-            refusal = caps.mail_reached(connection, {**row, "address_hmac": address_hmac}, now)
-            if refusal is not None:
-                return _put_off(connection, row, refusal, now)
+            asked = {"a_message": row["id"], "a_case": row["case_id"], "in_state": _GOES_OUT_IN[row["kind"]]}
             lease = ledger.database_now(connection) + timedelta(seconds=LEASE_SECONDS)
-            taken = connection.execute(
-                message.update()
-                .where(message.c.id == row["id"], message.c.state == "scheduled")
-                .values(
-                    state="sending",
-                    claimed_at=now,
-                    owner=owner,
-                    lease_until=lease,
-                    fence=message.c.fence + 1,
-                    address_hmac=address_hmac,
-                    message_id_header=header,
-                    subject=subject,
-                    variant=variant,
-                )
-            )
-            if taken.rowcount != 1:
-                return "taken by somebody else"
-            bodies.fix(connection, row, body, now)
-            return None
+            taken = connection.execute(ledger.built(_claiming), {**values, **asked, "lease_until": lease})
+            if taken.rowcount == 1:
+                bodies.fix(connection, row, body, now)
+                return None
     except DatabaseError as error:
         text = str(error.orig)
         if "suppressed" in text:
             return "suppressed"
         if "paused" in text:
             return "paused"
-        if "cap reached" in text:
-            return "taken by somebody else"
-        raise
+        if "cap reached" not in text:
+            raise
+    return _why_not(ledger, {**row, "address_hmac": address_hmac}, now)
+
+
+def _claiming(_ledger: Ledger) -> Any:
+    """The claim as one statement; that its case still wants it is looked at in the same moment."""
+    wanted = select(recovery_case.c.id).where(
+        recovery_case.c.id == bindparam("a_case"), recovery_case.c.state == bindparam("in_state")
+    )
+    names = ("claimed_at", "owner", "address_hmac", "message_id_header", "subject", "variant", "lease_until")
+    return (
+        message.update()
+        .where(message.c.id == bindparam("a_message"), message.c.state == "scheduled", wanted.exists())
+        .values(state="sending", fence=message.c.fence + 1, **{name: bindparam(name) for name in names})
+    )
+
+
+def _why_not(ledger: Ledger, row: dict[str, Any], now: datetime) -> str:
+    """What keeps the message from being claimed: the end of its case, a cap, or another sender."""
+    with ledger.write() as connection:
+        query = select(recovery_case.c.state).where(recovery_case.c.id == row["case_id"])
+        state = connection.execute(query).scalar_one()
+        if state != _GOES_OUT_IN[row["kind"]]:
+            return f"case {state}"
+        refusal = caps.mail_reached(connection, row, now)
+        return "taken by somebody else" if refusal is None else _put_off(connection, row, refusal, now)
 
 
 def _put_off(connection: Connection, row: dict[str, Any], refusal: caps.Refusal, now: datetime) -> str:
@@ -173,16 +183,23 @@ def settle(
     ledger: Ledger, row: dict[str, Any], state: str, now: datetime, *, owner: str | None, **values: Any
 ) -> bool:
     """Move a message on and record it; with `owner`, only while it is still his claim."""
+    values["state"] = state
+    asked = {**values, "a_message": row["id"], "an_owner": owner}
     with ledger.write() as connection:
-        query = message.update().where(message.c.id == row["id"])
-        if owner is None:
-            query = query.where(message.c.state == "scheduled")
-        else:
-            query = query.where(message.c.state == "sending", message.c.owner == owner)
-        if connection.execute(query.values(state=state, **values)).rowcount != 1:
+        query = ledger.built(_settling, owner is not None, *sorted(values))
+        if connection.execute(query, asked).rowcount != 1:
             return False
         _note(connection, row, state, now, values.get("drop_reason") or values.get("detail"))
         return True
+
+
+def _settling(_ledger: Ledger, owned: bool, *names: str) -> Any:
+    """The settlement of a message as one statement."""
+    held = message.c.state == ("sending" if owned else "scheduled")
+    own = bindparam("an_owner", type_=message.c.owner.type)
+    query = message.update().where(message.c.id == bindparam("a_message"), held)
+    query = query.where(message.c.owner == own) if owned else query
+    return query.values(**{name: bindparam(name) for name in names})
 
 
 def defer(ledger: Ledger, row: dict[str, Any], now: datetime, *, owner: str, detail: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from babel.dates import format_date
 from babel.numbers import format_currency
-from jinja2 import FileSystemLoader, StrictUndefined
+from jinja2 import FileSystemLoader, StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 
 from tinko_pipelines.money import decimals
@@ -66,6 +66,11 @@ def _environment(autoescape: bool) -> SandboxedEnvironment:
     )
 
 
+@cache
+def _compiled(part: str) -> Template:
+    return _environment(False).from_string(part)
+
+
 def language(locale: str | None) -> str:
     """The language of ours that fits `locale` best: `de-AT` becomes `de`, what we lack becomes English."""
     short = (locale or FALLBACK_LOCALE).replace("_", "-").split("-")[0].lower()
@@ -91,8 +96,8 @@ def render(letter: Letter) -> Content:
         "locale": locale,
     }
     plain, rich = _environment(False), _environment(True)
-    subject = one_line(plain.from_string(parts["subject"]).render(values))
-    spoken = {key: plain.from_string(part).render(values) for key, part in parts.items()}
+    subject = one_line(_compiled(parts["subject"]).render(values))
+    spoken = {key: _compiled(part).render(values) for key, part in parts.items()}
     text = plain.get_template("mail.txt.j2").render({**values, **spoken})
     html = rich.get_template("mail.html.j2").render({**values, **spoken, "subject": subject})
     inlined = css_inline.CSSInliner(load_remote_stylesheets=False).inline(html)

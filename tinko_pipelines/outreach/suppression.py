@@ -15,8 +15,8 @@ def suppress(ledger: Ledger, address_hmac: str, reason: str, at: datetime) -> bo
     """Send nothing to this address any more, from no account; whether that is new. The first reason stays."""
     values = {"address_hmac": address_hmac, "reason": reason, "at": at}
     with ledger.write() as connection:
-        added = connection.execute(insert_ignoring(ledger.dialect, suppression).values(**values))
-        return added.rowcount == 1
+        added = insert_ignoring(ledger.dialect, suppression).returning(suppression.c.reason)
+        return connection.execute(added, values).first() is not None
 
 
 def allow(ledger: Ledger, address_hmac: str) -> str | None:

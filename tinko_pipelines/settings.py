@@ -160,7 +160,7 @@ class Settings(StateFolder):
     )
     public_url: str | None = Field(
         None,
-        description="Where customers reach `tinko serve`: `https://pay.example.com`, or an http address on this machine.",
+        description="Where customers reach our pages: `https://pay.example.com`, or an http address on this machine.",
     )
     mail_from: str = Field("Billing <billing@example.com>", description="Sender of every mail.")
     mails_per_address_24h: int = Field(

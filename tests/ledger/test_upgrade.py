@@ -7,7 +7,7 @@ from sqlalchemy.exc import DatabaseError
 from tests.fake_stripe import NOW
 from tests.ledger.rows import add, add_case
 from tinko_pipelines.ledger.schema import message, message_body
-from tinko_pipelines.ledger.store import EARLIER_REVISIONS, Ledger
+from tinko_pipelines.ledger.store import OLDER_REVISIONS, Ledger
 from tinko_pipelines.ledger.triggers import forgotten, statements
 
 NEW_COLUMNS = ("variant", "deferrals", "bounce", "bounced_at")
@@ -47,7 +47,7 @@ def age(ledger: Ledger, revision: str) -> None:
         connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
 
 
-@pytest.mark.parametrize("revision", EARLIER_REVISIONS)
+@pytest.mark.parametrize("revision", OLDER_REVISIONS)
 def test_an_older_ledger_is_brought_up(ledger: Ledger, revision: str) -> None:
     newest, rules = shape(ledger), rules_held(ledger)
     age(ledger, revision)

@@ -31,8 +31,8 @@ from tinko_pipelines.redact import redacted, shown
 
 T = TypeVar("T")
 HEAD_REVISION = "0007"
-EARLIER_REVISIONS = ("0005",)
-"""Schemas that are brought up to the newest one; a ledger with any other is refused."""
+OLDER_REVISIONS = ("0005",)
+"""Ledgers of these versions are brought up to this one."""
 _MIGRATION_LOCK = 7_405_917_221
 _READ_ONLY = "tinko_read_only"
 _CLOCK = text("SELECT clock_timestamp()")
@@ -136,10 +136,9 @@ class Ledger:
                 found = _revision(self.engine, connection)
                 if found == HEAD_REVISION:
                     return
-                if found is not None and found not in EARLIER_REVISIONS:
-                    known = ", ".join((*EARLIER_REVISIONS, HEAD_REVISION))
+                if found is not None and found not in OLDER_REVISIONS:
                     raise StoreError(
-                        f"the ledger has schema {found}, this version knows {known}: use it with the version that made it"
+                        f"the ledger has schema {found}, this version knows {HEAD_REVISION} alone: use it with the version that made it"
                     )
                 _upgrade(connection)
         except DBAPIError as error:

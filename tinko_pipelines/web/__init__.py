@@ -1,1 +1,1 @@
-"""Pages and doors for the outside: each module names its routes, and nothing here listens by itself."""
+"""What is asked of us over HTTP. A part of it is a module with `routes(app)`; `server` puts them together."""

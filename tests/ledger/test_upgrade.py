@@ -39,6 +39,8 @@ def age(ledger: Ledger, revision: str) -> None:
         for statement in forgotten(connection):
             connection.exec_driver_sql(statement)
         message_body.drop(connection)
+        connection.execute(text("DROP INDEX message_due"))
+        connection.execute(text("CREATE INDEX message_due ON message (state, due_at)"))
         for name in NEW_COLUMNS:
             connection.execute(text(f"ALTER TABLE message DROP COLUMN {name}"))
         for statement in old:

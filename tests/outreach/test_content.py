@@ -2,14 +2,19 @@
 
 from datetime import timedelta
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import DatabaseError
 
 from tests.fake_stripe import NOW, failed_row, failed_table
-from tests.outreach.post import MERCHANT, SALT, Sink, Stripe, enrolled, send, states
+from tests.outreach.post import MERCHANT, SALT, Sink, Stripe, enrolled, many, send, states
+from tinko_pipelines.errors import SettingsError
+from tinko_pipelines.ledger import anomalies
+from tinko_pipelines.ledger.export import export
 from tinko_pipelines.ledger.schema import message, message_body, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.outreach import bodies
@@ -199,6 +204,36 @@ def test_each_mail_has_one_of_its_subjects_for_good(ledger: Ledger, smtp: tuple[
         assert row.subject.startswith(f"{row.variant}: ")
 
 
+OUTCOME = """
+SELECT m.variant, count(*) AS sent, count(*) FILTER (WHERE k.state = 'recovered' AND k.closed_at >= m.sent_at) AS won
+FROM '{0}/message.parquet' m JOIN '{0}/recovery_case.parquet' k ON k.id = m.case_id
+WHERE m.state = 'sent' GROUP BY m.variant ORDER BY m.variant
+"""
+
+
+def test_outcomes_are_counted_by_variant_from_the_export(
+    ledger: Ledger, smtp: tuple[Sink, str], tmp_path: Path
+) -> None:
+    stripe = many(ledger, 20)
+    assert send(ledger, stripe, SmtpTransport(smtp[1]), write=one_of_two).sent == 20
+    with ledger.write() as connection:
+        query = select(message.c.case_id, message.c.variant).where(message.c.state == "sent")
+        drawn = connection.execute(query.order_by(message.c.id)).all()
+        for number, row in enumerate(drawn):
+            before = timedelta(hours=-1 if number == 0 else 1)
+            if row.variant == "a":
+                values = {"state": "recovered", "closed_at": NOW + before}
+                connection.execute(
+                    recovery_case.update().where(recovery_case.c.id == row.case_id).values(**values)
+                )
+    export(ledger, tmp_path / "export")
+    found = duckdb.sql(OUTCOME.format(tmp_path / "export")).fetchall()
+    sent = {name: sum(row.variant == name for row in drawn) for name in ("a", "b")}
+    paid_before = int(drawn[0].variant == "a")
+    assert found == [("a", sent["a"], sent["a"] - paid_before), ("b", sent["b"], 0)]
+    assert min(sent.values()) > 0
+
+
 def test_variants_are_drawn_evenly() -> None:
     drawn = [pick(f"message-{number}", ("a", "b", "c")) for number in range(3000)]
     assert all(900 < drawn.count(name) < 1100 for name in "abc")
@@ -219,3 +254,32 @@ def test_a_receipt_is_for_what_was_paid_and_needs_no_link(ledger: Ledger, smtp: 
     assert send(ledger, stripe, SmtpTransport(url), merchant=bare).sent == 1
     assert isinstance(sink.taken[0], EmailMessage)
     assert sink.taken[0]["Date"].datetime == NOW + timedelta(minutes=1)
+
+
+def test_a_mail_that_is_too_long_is_not_sent_and_stops_no_other(
+    ledger: Ledger, smtp: tuple[Sink, str]
+) -> None:
+    stripe = many(ledger, 3)
+    endless = []
+
+    def long_once(letter: Letter) -> Content:
+        content = render(letter)
+        if not endless:
+            endless.append(letter.message_id)
+            return Content(content.subject, content.html, "x" * 300_000, content.locale)
+        return content
+
+    result = send(ledger, stripe, SmtpTransport(smtp[1]), write=long_once)
+    assert (result.sent, result.later) == (2, 1)
+    (row,) = anomalies.still_open(ledger)
+    assert (row["kind"], row["subject"]) == ("mail_failed", endless[0])
+    assert "bytes" in row["detail"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"mail_from": "nobody"}, {"mail_from": "Ä <ä@acme.test>"}, {"support_email": "a@b.test\nBcc: x@y.z"}],
+)
+def test_a_sender_nobody_can_answer_is_one_sentence(changed: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"TINKO_(MAIL_FROM|SUPPORT_EMAIL): .* no e-mail address"):
+        Merchant.from_settings(Settings(state=tmp_path, **changed))

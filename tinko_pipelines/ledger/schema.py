@@ -279,7 +279,7 @@ message = Table(
         name="message_sent_again",
     ),
 )
-Index("message_due", message.c.state, message.c.due_at)
+Index("message_due", message.c.state, message.c.due_at, message.c.id)
 Index("message_address", message.c.account_id, message.c.address_hmac, message.c.claimed_at)
 
 message_body = Table(

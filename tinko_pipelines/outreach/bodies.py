@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from tinko_pipelines.errors import InputError, MailError
+from tinko_pipelines.errors import InputError
 from tinko_pipelines.ledger.schema import message, message_body
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
 
@@ -21,8 +21,6 @@ _SHORTEST = 6
 
 def fix(connection: Connection, row: dict[str, Any], body: bytes, at: datetime) -> None:
     """Keep what a message says, unless it was claimed and so fixed before."""
-    if len(body) > MOST_BYTES:
-        raise MailError(f"the mail {row['id']} has {len(body)} bytes, {MOST_BYTES} at most are sent")
     connection.execute(
         insert_ignoring(connection.dialect.name, message_body),
         {

@@ -5,6 +5,7 @@ from datetime import datetime
 from email.utils import format_datetime, parseaddr
 from urllib.parse import quote
 
+from tinko_pipelines.errors import SettingsError
 from tinko_pipelines.outreach import mime
 from tinko_pipelines.outreach.addresses import hash_address, read_or_make_salt, return_path, unsubscribe_token
 from tinko_pipelines.outreach.render import Content
@@ -27,7 +28,12 @@ class Merchant:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Merchant":
-        """The merchant the settings describe."""
+        """The merchant the settings describe; raises SettingsError where mails can neither come from nor go back to him."""
+        for name, given in (("MAIL_FROM", settings.mail_from), ("SUPPORT_EMAIL", settings.support_email)):
+            try:
+                mime.address(given)
+            except ValueError as error:
+                raise SettingsError(f"TINKO_{name}: {error}") from None
         return cls(
             settings.mail_from,
             settings.merchant_name,

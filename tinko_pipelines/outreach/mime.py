@@ -12,10 +12,8 @@ _LINE = 76
 def address(text: str) -> str:
     """An address with its name, as a header has it; raises ValueError for what is no address."""
     name, bare = parseaddr(text)
-    if bare.count("@") != 1 or not bare.isascii() or not bare.isprintable() or set(bare) & set(" <>,;:"):
+    if not text.isprintable() or bare.count("@") != 1 or not bare.isascii() or set(bare) & set(" <>,;:"):
         raise ValueError(f"{text!r} is no e-mail address: write Name <name@example.com>")
-    if not name.isprintable():
-        raise ValueError(f"{text!r} names more than one line")
     return formataddr((name, bare))
 
 

@@ -7,7 +7,7 @@ receipt once also when it may have); scheduled → dropped when there is no reas
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, or_, select
+from sqlalchemy import Connection, bindparam, literal, select, tuple_
 from sqlalchemy.exc import DatabaseError
 
 from tinko_pipelines.errors import GatewayError, TinkoError
@@ -63,8 +63,8 @@ def due(
         .limit(BATCH)
     )
     if after is not None:
-        later = or_(message.c.due_at > after["due_at"], message.c.id > after["id"])
-        query = query.where(message.c.due_at >= after["due_at"], later)
+        seen = tuple_(literal(after["due_at"], message.c.due_at.type), literal(after["id"]))
+        query = query.where(tuple_(message.c.due_at, message.c.id) > seen)
     with ledger.read() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from email.utils import parseaddr
 from typing import Any
 
-from tinko_pipelines.errors import GatewayError
+from tinko_pipelines.errors import GatewayError, MailError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.outreach import bodies, outbox
@@ -65,6 +65,8 @@ def prepare(
     content = write(_letter(row, case, found, merchant))
     thread, account_id = row["first_header"], row["account_id"]
     body = compose(content, found.email, merchant, row["id"], now, account_id=account_id, thread=thread)
+    if len(body) > bodies.MOST_BYTES:
+        raise MailError(f"the mail has {len(body)} bytes, {bodies.MOST_BYTES} at most are sent")
     mail = merchant.envelope(row["id"], found.email, body)
     return Ready(mail, hashed, content.subject, content.variant, now)
 

@@ -22,6 +22,8 @@ def upgrade() -> None:
     op.add_column("message", sa.Column("deferrals", sa.Integer, nullable=False, server_default="0"))
     op.add_column("message", sa.Column("bounce", sa.Text))
     op.add_column("message", sa.Column("bounced_at", UtcDateTime))
+    op.drop_index("message_due")
+    op.create_index("message_due", "message", ["state", "due_at", "id"])
     message_body.create(bind)
     for statement in (*forgotten(bind), *statements(bind.dialect.name)):
         bind.exec_driver_sql(statement)

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo notebook test coverage ui properties bench bench-door bench-ingest bench-model crash mutants crash-dagster crash-ingest clean
+.PHONY: setup demo notebook mail test coverage ui properties bench bench-door bench-ingest bench-mail bench-model crash mutants crash-dagster crash-ingest clean
 
 setup: $(STAMP)
 
@@ -24,6 +24,12 @@ ui: setup
 # The model's notebook on loopback; ARGS='--attempts FILE --outcome COLUMN' takes another table than the training set.
 notebook: setup
 	$(BIN)/marimo edit --skip-update-check docs/notebooks/timing_model.py -- $(ARGS)
+
+# The outbox's newest mails in a web page, http://127.0.0.1:1080, until Ctrl-C. Needs Node; MailDev is fetched by npx.
+MAILDEV := maildev@3.0.0 --ip 127.0.0.1 --smtp 1025 --web 1080 --web-ip 127.0.0.1 --max-emails 1000
+mail: setup
+	npx --yes $(MAILDEV) & viewer=$$!; trap 'kill $$viewer 2>/dev/null' EXIT INT TERM; \
+	$(BIN)/tinko mail copy --wait 180 && wait $$viewer
 
 test: setup
 	$(BIN)/ruff check .
@@ -62,6 +68,10 @@ bench-door: setup
 # Ours, Stripe's SDK and dlt read the same charges; TEN_MILLION=1 reads ten million besides.
 bench-ingest: setup
 	$(BIN)/python -m benchmarks.ingest
+
+# From the ledger to a mail server's answer; ARGS='--mails 10000 --ledgers sqlite --look http memory' for less or more.
+bench-mail: setup
+	$(BIN)/python -m benchmarks.mail $(ARGS)
 
 # TINKO_GATEWAY_MESSAGES names a file of labelled messages of gateways, TINKO_PSP_FILE one of real attempts; without them
 # speed is measured, and learning on made-up attempts.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tinko_pipelines.errors import MailError, SettingsError, StoreError
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach.transport import SmtpTransport
+from tinko_pipelines.outreach.smtp import SmtpTransport
 from tinko_pipelines.redact import redacted, shown
 from tinko_pipelines.settings import load_settings
 

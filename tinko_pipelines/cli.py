@@ -17,6 +17,7 @@ from tinko_pipelines import (
     cli_inbox,
     cli_lake,
     cli_ledger,
+    cli_mail,
     cli_model,
     cli_privacy,
     cli_web,
@@ -34,7 +35,7 @@ cli = typer.Typer(
 )
 cli.add_typer(cli_ledger.ledger, name="ledger")
 cli.add_typer(cli_desk.case, name="case")
-cli.add_typer(cli_desk.mail, name="mail")
+cli.add_typer(cli_mail.mail, name="mail")
 cli.add_typer(cli_inbox.inbox, name="inbox")
 cli.add_typer(cli_model.model, name="model")
 cli.add_typer(cli_privacy.privacy, name="privacy")

@@ -228,15 +228,17 @@ def _way_on(pause: Pause) -> str:
 
 
 def _mail(settings: Settings) -> Finding:
-    from tinko_pipelines.outreach.transport import SmtpTransport, transport_for
+    from contextlib import closing
+
+    from tinko_pipelines.outreach.providers import transport_for
 
     try:
-        transport = transport_for(settings)
-        if isinstance(transport, SmtpTransport):
-            transport.ping()
-            return Finding("mail", True, "the mail server answers")
+        with closing(transport_for(settings)) as transport:
+            answers = transport.ping()
     except TinkoError as error:
         return Finding("mail", False, str(error))
+    if answers is not None:
+        return Finding("mail", True, answers)
     return Finding(
         "mail",
         None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
@@ -178,24 +178,27 @@ class OneAccount:
     def send_mail(self, owner: str, max_seconds: float) -> SendResult:
         """Send every message that is due, each at most once."""
         from tinko_pipelines.ledger import limits
-        from tinko_pipelines.outreach.send import Merchant, send_due
-        from tinko_pipelines.outreach.transport import transport_for
+        from tinko_pipelines.outreach.merchant import Merchant
+        from tinko_pipelines.outreach.providers import transport_for
+        from tinko_pipelines.outreach.send import send_due
 
         settings = self.parts.settings
         for_real = settings.mails_for_real
         if for_real:
             limits.synchronise(self.parts.ledger, limits.Limits.from_settings(settings, self.name))
-        with self._same_ledger(for_real):
+        with self._same_ledger(for_real), closing(transport_for(settings)) as transport:
             return send_due(
                 self.parts.ledger,
                 self.gateway,
-                transport_for(settings),
+                transport,
                 self.parts.clock,
                 merchant=Merchant.from_settings(settings, self._link_of),
                 max_seconds=max_seconds,
                 owner=owner,
                 dry_run=not for_real,
                 on_sent=self.parts.deliver_in_sandbox if settings.clock == "sandbox" else None,
+                workers=settings.mail_workers,
+                mails_per_second=settings.mails_per_second,
             )
 
     def till(self, owner: str, boundary: Callable[[str], None] = lambda _name: None) -> Till:

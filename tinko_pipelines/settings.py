@@ -4,6 +4,7 @@ Every setting is listed in the README; a test holds the two together.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
@@ -17,11 +18,11 @@ from tinko_pipelines.errors import SettingsError
 from tinko_pipelines.state_folder import StateFolder
 
 STRIPE_API_BASE = "https://api.stripe.com"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REQUESTS_LIVE, REQUESTS_TEST, REQUESTS_PER_RESOURCE = 100.0, 25.0, 25.0
 """What Stripe allows by default, a second."""
 OBJECT_STORES = ("s3", "gs", "gcs", "abfs", "abfss", "az", "memory")
 """Kinds of address a lake may have: where what is written is there as a whole or not at all."""
-OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 SANDBOX_KEY = "sk_test_tinko_sandbox"
 """The sandbox's one full-rights key. It opens nothing but the bundled sandbox."""
 
@@ -142,10 +143,28 @@ class Settings(StateFolder):
         description="Most we try to collect in 24 hours by currency, in minor units: `usd=5000000,eur=4000000`. None if unset.",
     )
     ingest_since_days: int = Field(90, ge=1, le=3650, description="How far back a first ingest reaches.")
-    mail_transport: Literal["file", "smtp"] = Field("file", description="Where mails go.")
+    mail_transport: Literal["file", "smtp", "postmark"] = Field("file", description="Where mails go.")
     smtp_url: SecretStr | None = Field(
         None,
         description="`smtp://user:password@host:587` (STARTTLS), `smtps://…:465`, or `smtp+plain://host`.",
+    )
+    postmark_token: SecretStr | None = Field(None, description="Server token of Postmark's HTTP API.")
+    postmark_api_base: str = Field(
+        "https://api.postmarkapp.com", description="Address of Postmark, or of a stand-in for it."
+    )
+    postmark_webhook_secret: SecretStr | None = Field(
+        None,
+        description="Password (basic authentication) with which Postmark tells of bounces at `/mail/events/postmark`.",
+    )
+    mail_workers: int = Field(
+        4, ge=1, le=32, description="Mails in flight at once, each on a connection that is kept."
+    )
+    mails_per_second: float | None = Field(
+        None, gt=0, le=1000, description="Most mails handed over in a second by one process. Unset: no limit."
+    )
+    bounce_domain: str | None = Field(
+        None,
+        description="Domain whose mail is piped to `tinko mail bounces -`: each mail's envelope then has a return path of its own there.",
     )
     mail_from: str = Field("Billing <billing@example.com>", description="Sender of every mail.")
     mails_per_address_24h: int = Field(
@@ -168,7 +187,7 @@ class Settings(StateFolder):
     )
     public_url: str | None = Field(
         None,
-        description="Address under which `/r/…` of `tinko serve` is reached by customers, `https://pay.example.com` say. Without it mails hold no link of ours.",
+        description="Address under which customers reach `tinko serve`, `https://pay.example.com` say. Without it mails hold no link of ours.",
     )
     link_days: int = Field(14, ge=1, le=90, description="How long a link in a mail leads to a payment page.")
     model_promotion: Literal["manual", "auto"] = Field(
@@ -192,12 +211,12 @@ class Settings(StateFolder):
 
     @field_validator("public_url")
     @classmethod
-    def _an_address(cls, value: str | None) -> str | None:
+    def _reachable(cls, value: str | None) -> str | None:
         given = (value or "").strip().rstrip("/")
         if not given:
             return None
         parts = urlsplit(given)
-        local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        local = parts.hostname in LOOPBACK
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
             raise ValueError("an address like https://pay.example.com is wanted; http only on this machine")
         if not parts.hostname or parts.query or parts.fragment or parts.username or "@" in parts.netloc:
@@ -205,6 +224,14 @@ class Settings(StateFolder):
                 "an address like https://pay.example.com is wanted, without user, query or fragment"
             )
         return given
+
+    @field_validator("bounce_domain")
+    @classmethod
+    def _a_domain(cls, value: str | None) -> str | None:
+        given = (value or "").strip().lower()
+        if given and not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", given):
+            raise ValueError("a domain like bounces.example.com is wanted")
+        return given or None
 
     @field_validator("lake_options")
     @classmethod
@@ -245,7 +272,7 @@ class Settings(StateFolder):
         """Every name under which the web may be asked."""
         given = [name.strip().lower() for name in self.web_names.split(",")]
         public = urlsplit(self.public_url or "").hostname
-        return frozenset({*filter(None, (*given, public)), *OWN_NAMES})
+        return frozenset({*filter(None, (*given, public)), *LOOPBACK})
 
     @property
     def account_names(self) -> tuple[str, ...]:
@@ -255,7 +282,7 @@ class Settings(StateFolder):
     @cached_property
     def is_loopback(self) -> bool:
         """Whether Stripe's stand-in runs on this machine."""
-        return urlsplit(self.stripe_api_base).hostname in OWN_NAMES
+        return urlsplit(self.stripe_api_base).hostname in LOOPBACK
 
     @cached_property
     def key(self) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy import event
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.sandbox.http.journal import CALLER
 
-_SILENT = ("ledger.store", "app", "cli", "clock", "settings", "ledger.types")
+_SILENT = ("ledger.store", "app", "cli", "clock", "settings", "ledger.types", "outreach.flight")
 _SILENT_ROOMS = ("gateway", "sandbox")
 _PASSED_THROUGH = ("drain", "run", "all_due", "_tidy", "retry", "send_due", "_send_one", "<lambda>")
 _IDS = re.compile(r"/(?:in|pi|ch|cus|pm|sub)_\w+")
@@ -31,7 +31,7 @@ _MANY = re.compile(r"(?:%\(\w+\)s|\?|:\w+)(?:::\w+)?(?:\s*,\s*(?:%\(\w+\)s|\?|:\
 
 
 GROUPS = {
-    "mail": r"^(outbox|send)\.",
+    "mail": r"^(outbox|send|prepare)\.",
     "inbox": r"^inbox\.",
     "janitor": r"^janitor\.",
     "settle": r"^charge\..*settle\.settle",
@@ -97,7 +97,7 @@ class Points:
             self.passing("COMMIT", "after")
 
         engine.dialect.do_commit = do_commit  # type: ignore[method-assign]
-        request, send = requests.Session.request, smtplib.SMTP.send_message
+        request, send = requests.Session.request, smtplib.SMTP.data
 
         def asked(session: Any, method: str, url: str, **more: Any) -> Any:
             path = _IDS.sub("/*", "/" + url.split("/", 3)[-1].partition("?")[0])
@@ -118,7 +118,7 @@ class Points:
             return answer
 
         requests.Session.request = asked  # type: ignore[method-assign,assignment]
-        smtplib.SMTP.send_message = mailed  # type: ignore[method-assign]
+        smtplib.SMTP.data = mailed  # type: ignore[method-assign]
 
     def _sql(self, statement: str, side: str) -> None:
         what = self._names.get(statement)

@@ -17,7 +17,7 @@ from tinko_pipelines.gateway.stripe_gateway import StripeGateway
 from tinko_pipelines.ledger import attempts, caps, cases
 from tinko_pipelines.ledger.schema import attempt, message, recovery_case, webhook_event
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import outbox, send
+from tinko_pipelines.outreach import outbox, prepare
 from tinko_pipelines.retry import breaker, charge, drain, inbox, janitor, preflight, settle
 from tinko_pipelines.retry.answers import Outcome
 from tinko_pipelines.retry.preflight import Clearance
@@ -258,9 +258,7 @@ def lapsed_sent_again() -> None:
 
 
 def unconditional_claim() -> None:
-    def claimed(
-        ledger: Ledger, row: Any, *, owner: str, address_hmac: str, header: str, subject: str, now: Any
-    ) -> None:
+    def claimed(ledger: Ledger, row: Any, *, owner: str, address_hmac: str, now: Any, **_more: Any) -> None:
         with ledger.write() as connection:
             values = {"state": "sending", "claimed_at": now, "owner": owner, "address_hmac": address_hmac}
             lease = ledger.database_now(connection) + timedelta(seconds=120)
@@ -316,9 +314,9 @@ def no_trace_at_once() -> None:
 
 
 def no_look_before_mail() -> None:
-    looked = send._debt
+    looked = prepare._debt
     everything = ("open", "paid", "void", "uncollectible", "succeeded", "canceled", "processing", *looked({"invoice_id": None, "payment_intent_id": "x"})[2])  # fmt: skip
-    swap(send, "_debt", lambda case: (*looked(case)[:2], everything))
+    swap(prepare, "_debt", lambda case: (*looked(case)[:2], everything))
 
 
 def read_by_nobody(name: str) -> Callable[[], None]:

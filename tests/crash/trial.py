@@ -37,8 +37,7 @@ from tinko_pipelines.ledger.schema import (
 )
 from tinko_pipelines.ledger.schema import control as switches
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
-from tinko_pipelines.outreach.send import hash_address
-from tinko_pipelines.outreach.transport import read_or_make_salt
+from tinko_pipelines.outreach.addresses import hash_address, read_or_make_salt
 from tinko_pipelines.retry import inbox, poison
 from tinko_pipelines.sandbox.client import SandboxClient
 

@@ -18,7 +18,7 @@ from tinko_pipelines.ledger.schema import (
     recovery_link,
 )
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.ledger.triggers import dropped
+from tinko_pipelines.ledger.triggers import forgotten
 
 HOUR = timedelta(hours=1)
 CARDLESS = {"card_fingerprint": None, "card_brand": None, "customer_id": None}
@@ -188,11 +188,14 @@ def test_a_ledger_of_the_version_before_is_brought_up(ledger: Ledger) -> None:
 
 def _as_before(connection: Connection, dialect: str) -> None:
     """Take away what this version has added."""
-    for statement in dropped(dialect):
+    for statement in forgotten(connection):
         connection.exec_driver_sql(statement)
     connection.exec_driver_sql("DROP TABLE checkout_session")
     connection.exec_driver_sql("DROP TABLE recovery_link")
+    connection.exec_driver_sql("DROP TABLE message_body")
     connection.exec_driver_sql("ALTER TABLE recovery_case DROP COLUMN not_before")
+    for name in ("variant", "deferrals", "bounce", "bounced_at"):
+        connection.exec_driver_sql(f"ALTER TABLE message DROP COLUMN {name}")
     if dialect == "postgresql":
         connection.exec_driver_sql("ALTER TABLE attempt DROP CONSTRAINT attempt_operation")
         allowed = "operation IN ('invoice.pay', 'payment_intent.confirm')"

@@ -1,6 +1,7 @@
 """Every place of a state folder, and of a ledger, as text to look through; what is compressed is unpacked first."""
 
 import json
+import zlib
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.policy import default
@@ -24,7 +25,9 @@ def texts(state: Path, ledger: Ledger) -> Iterator[tuple[str, bytes]]:
     with ledger.read() as connection:
         for table in metadata.sorted_tables:
             rows = [dict(row) for row in connection.execute(select(table)).mappings()]
-            yield f"ledger table {table.name}", json.dumps(rows, default=str).encode()
+            bodies = [zlib.decompress(row["content"]) for row in rows if row.get("content")]
+            mails = b"\n".join(unpacked("body.eml", body) for body in bodies)
+            yield f"ledger table {table.name}", json.dumps(rows, default=str).encode() + mails
 
 
 def unpacked(name: str, content: bytes) -> bytes:

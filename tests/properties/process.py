@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from email.message import EmailMessage
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, bindparam, event
@@ -13,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, bindparam, event
 from tinko_pipelines.errors import MailError
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.ledger.types import UtcDateTime
-from tinko_pipelines.outreach.transport import RefusedError, TryLaterError
+from tinko_pipelines.outreach.transport import Mail, RefusedError, TryLaterError
 
 WAIT_SECONDS = 60.0
 
@@ -145,7 +144,7 @@ class Sender:
     box: PostBox
     passing: Callable[[str], None]
 
-    def send(self, mail: EmailMessage) -> None:
+    def send(self, mail: Mail) -> None:
         self.passing("mail_before")
         mood = self.box.moods.pop(0) if self.box.moods else "takes"
         if mood == "later":
@@ -156,7 +155,7 @@ class Sender:
             raise MailError("the mail server cannot be used")
         if mood == "breaks_before":
             raise ConnectionResetError
-        self.box.taken.append(mail["Message-ID"])
+        self.box.taken.append(mail.message_id)
         if mood == "breaks_after":
             raise ConnectionResetError
         self.passing("mail_after")

@@ -30,7 +30,8 @@ from tinko_pipelines.ledger.schema import (
     webhook_event,
 )
 from tinko_pipelines.ledger.store import insert_ignoring
-from tinko_pipelines.outreach.send import Merchant, send_due
+from tinko_pipelines.outreach.merchant import Merchant
+from tinko_pipelines.outreach.send import send_due
 from tinko_pipelines.reconcile import reconcile
 from tinko_pipelines.retry.drain import drain
 from tinko_pipelines.retry.enrol import enrol

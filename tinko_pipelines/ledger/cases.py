@@ -26,17 +26,18 @@ def record(
 ) -> None:
     """Append one event to the case's history."""
     connection.execute(
-        case_event.insert().values(
-            case_id=case["id"],
-            account_id=case["account_id"],
-            at=at,
-            actor=actor,
-            kind=kind,
-            from_state=case["state"] if to_state else None,
-            to_state=to_state,
-            attempt_id=attempt_id,
-            detail=(detail or "")[:DETAIL_LIMIT_CHARACTERS] or None,
-        )
+        case_event.insert(),
+        {
+            "case_id": case["id"],
+            "account_id": case["account_id"],
+            "at": at,
+            "actor": actor,
+            "kind": kind,
+            "from_state": case["state"] if to_state else None,
+            "to_state": to_state,
+            "attempt_id": attempt_id,
+            "detail": (detail or "")[:DETAIL_LIMIT_CHARACTERS] or None,
+        },
     )
 
 

@@ -14,8 +14,8 @@ from tinko_pipelines.ledger.schema import metadata
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.ledger.types import UtcDateTime
 
-_LEFT_OUT = {("webhook_event", "payload")}
-"""What Stripe sent of a person, which nobody who reads the export needs."""
+_LEFT_OUT = {("webhook_event", "payload"), ("message_body", "content")}
+"""What Stripe sent of a person and what we wrote to him, which nobody who reads the export needs."""
 
 
 def export(ledger: Ledger, folder: Path) -> dict[str, int]:

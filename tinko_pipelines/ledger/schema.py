@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -319,6 +320,10 @@ message = Table(
     Column("lease_until", UtcDateTime),
     Column("fence", Integer, nullable=False, server_default="0"),
     Column("doubts", Integer, nullable=False, server_default="0"),
+    *_text("variant"),
+    Column("deferrals", Integer, nullable=False, server_default="0"),
+    *_text("bounce"),
+    Column("bounced_at", UtcDateTime),
     UniqueConstraint("case_id", "step", name="one_message_per_step"),
     CheckConstraint(one_of("state", MESSAGE_STATES), name="message_state"),
     CheckConstraint("kind IN ('dunning', 'receipt')", name="message_kind"),
@@ -327,8 +332,19 @@ message = Table(
         name="message_sent_again",
     ),
 )
-Index("message_due", message.c.state, message.c.due_at)
+Index("message_due", message.c.state, message.c.due_at, message.c.id)
 Index("message_address", message.c.account_id, message.c.address_hmac, message.c.claimed_at)
+
+message_body = Table(
+    "message_body",
+    metadata,
+    Column("message_id", Text, ForeignKey("message.id"), primary_key=True),
+    Column("case_id", Text, ForeignKey("recovery_case.id"), nullable=False, index=True),
+    Column("account_id", Text, nullable=False),
+    Column("content", LargeBinary),
+    *_text("sha256"),
+    Column("made_at", UtcDateTime, nullable=False),
+)
 
 suppression = Table(
     "suppression",

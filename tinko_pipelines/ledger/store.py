@@ -135,7 +135,7 @@ class Ledger:
         return made
 
     def migrate(self) -> None:
-        """Bring the schema to this version's; refuses a ledger made by another one."""
+        """Bring the schema to this version's; refuses a ledger of one it does not know."""
         try:
             with self.write() as connection:
                 if self.dialect == "postgresql":

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from hashlib import sha256
 
+from sqlalchemy import Connection
+
 from tinko_pipelines.ledger.cap_sql import (
     CALLED,
     CARD_FORBIDDEN,
@@ -93,7 +95,8 @@ def rules(dialect: str) -> list[Rule]:
     unnamed = "NEW.claimed_at IS NULL OR NEW.address_hmac IS NULL"
     message_frozen = (
         "NEW.case_id <> OLD.case_id OR NEW.kind <> OLD.kind OR NEW.step <> OLD.step"
-        " OR NEW.account_id <> OLD.account_id OR NEW.doubts < OLD.doubts"
+        " OR NEW.account_id <> OLD.account_id OR NEW.doubts < OLD.doubts OR NEW.deferrals < OLD.deferrals"
+        " OR (OLD.variant IS NOT NULL AND coalesce(NEW.variant, '') <> OLD.variant)"
     )
     # Only what is over loses its person, only where that is said, and no card that is forbidden is forgotten.
     erasing = f"({_SETTLED} AND {_ERASING})"
@@ -151,6 +154,10 @@ def rules(dialect: str) -> list[Rule]:
         " OR (OLD.session_id IS NOT NULL AND (NEW.session_id IS NULL OR NEW.session_id <> OLD.session_id))"
         " OR (OLD.successor_id IS NOT NULL AND (NEW.successor_id IS NULL OR NEW.successor_id <> OLD.successor_id))"
     )
+    of_message = " AND ".join(
+        f"NEW.{name} {alike} OLD.{name}" for name in ("message_id", "case_id", "account_id", "made_at")
+    )
+    body_frozen = f"NOT (NEW.content IS NULL AND NEW.sha256 IS NULL AND {of_message} AND {_ERASING})"
     # What a restored ledger has lost is written down as it ended; no such row can ever be called.
     regained = "coalesce(NEW.answer, '') = 'restored' AND NEW.settled_at IS NOT NULL"
     born = (
@@ -246,25 +253,13 @@ def rules(dialect: str) -> list[Rule]:
             f"{CLAIMED} AND NEW.kind = 'dunning'",
             LOCK_MAIL,
         ),
+        Rule("body_kept", "message_body", "DELETE", "1 = 1", "what a message says is never deleted"),
+        Rule("body_frozen", "message_body", "UPDATE", body_frozen, "what a message says is frozen"),
         Rule("event_kept", "case_event", "DELETE", "1 = 1", "case events are append-only"),
         Rule("event_frozen", "case_event", "UPDATE", event_frozen, "case events are append-only"),
         Rule("switch_kept", "control_event", "DELETE", "1 = 1", "the history of pauses is append-only"),
         Rule("switch_frozen", "control_event", "UPDATE", "1 = 1", "the history of pauses is append-only"),
     ]
-
-
-def dropped(dialect: str) -> list[str]:
-    """The DDL that takes every rule away, as far as it is there, so that those of another version can follow."""
-    if dialect == "sqlite":
-        return [f"DROP TRIGGER IF EXISTS tinko_{rule.name}" for rule in rules(dialect)]
-    names = [f"tinko_{rule.name}()" for rule in rules(dialect)]
-    helpers = (
-        "tinko_lock_mail(text, text, text)",
-        "tinko_lock_caps(text, text, text)",
-        "tinko_fresh()",
-        "tinko_lock(text, text, text)",
-    )
-    return [f"DROP FUNCTION IF EXISTS {name} CASCADE" for name in (*names, *helpers)]
 
 
 def statements(dialect: str) -> list[str]:
@@ -291,3 +286,12 @@ def statements(dialect: str) -> list[str]:
             f" FOR EACH ROW EXECUTE FUNCTION {name}()"
         )
     return made
+
+
+def forgotten(connection: Connection) -> list[str]:
+    """The DDL that takes away every rule a ledger holds, so that those of a newer schema take their place."""
+    if connection.dialect.name == "sqlite":
+        held = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'tinko_%'"
+        return [f"DROP TRIGGER {name}" for name in connection.exec_driver_sql(held).scalars()]
+    held = "SELECT oid::regprocedure FROM pg_proc WHERE starts_with(proname, 'tinko_')"
+    return [f"DROP FUNCTION {name} CASCADE" for name in connection.exec_driver_sql(held).scalars()]

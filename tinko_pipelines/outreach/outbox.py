@@ -7,26 +7,49 @@ receipt once also when it may have); scheduled → dropped when there is no reas
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection, bindparam, exists, literal, select, tuple_
 from sqlalchemy.exc import DatabaseError
 
 from tinko_pipelines.errors import GatewayError, TinkoError
 from tinko_pipelines.ledger import anomalies, caps
 from tinko_pipelines.ledger.cases import record
 from tinko_pipelines.ledger.leases import lapsed
-from tinko_pipelines.ledger.schema import SESSION, UNRESOLVED, attempt, message, recovery_case
+from tinko_pipelines.ledger.schema import MAILED, SESSION, UNRESOLVED, attempt, message, recovery_case
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.outreach import bodies
+from tinko_pipelines.outreach.suppression import suppress
 
 ACTOR = "mail"
 LEASE_SECONDS = 120.0
 BATCH = 200
 PUT_OFF = "put off"
+DEFERRALS = tuple(timedelta(minutes=minutes) for minutes in (15, 60, 240, 720, 1440))
+"""How long a mail waits each time its server asks to come back later; after the last of them it has failed."""
+_GOES_OUT_IN = {"dunning": "open", "receipt": "recovered"}
+"""The state of a case in which a mail of each kind is sent."""
 
 
-def due(ledger: Ledger, now: datetime, account_id: str, livemode: bool) -> list[dict[str, Any]]:
-    """The account's next scheduled messages that are due, each with its case; at most `BATCH`, oldest first."""
+def due(
+    ledger: Ledger, now: datetime, account_id: str, livemode: bool, after: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The account's next scheduled messages that are due, each with its case; at most `BATCH`, oldest first.
+
+    Those behind the message `after` when one is given. `first_header` names the first mail that its case was sent.
+    """
     columns: list[Any] = [message]
     columns += [column.label(f"case_{column.name}") for column in recovery_case.c if column.name != "id"]
+    earlier = message.alias("earlier")
+    first = (
+        select(earlier.c.message_id_header)
+        .where(
+            earlier.c.case_id == message.c.case_id,
+            earlier.c.step < message.c.step,
+            earlier.c.state.in_(MAILED),
+        )
+        .order_by(earlier.c.step)
+        .limit(1)
+    )
+    columns.append(first.scalar_subquery().label("first_header"))
     query = (
         select(*columns)
         .join(recovery_case, recovery_case.c.id == message.c.case_id)
@@ -45,6 +68,9 @@ def due(ledger: Ledger, now: datetime, account_id: str, livemode: bool) -> list[
         .order_by(message.c.due_at, message.c.id)
         .limit(BATCH)
     )
+    if after is not None:
+        seen = tuple_(literal(after["due_at"], message.c.due_at.type), literal(after["id"]))
+        query = query.where(tuple_(message.c.due_at, message.c.id) > seen)
     with ledger.read() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -64,47 +90,64 @@ def claim(
     address_hmac: str,
     header: str,
     subject: str,
+    variant: str | None,
+    body: bytes,
     now: datetime,
 ) -> str | None:
     """Take the message for sending, durably, before it is sent; the reason when it may not be.
 
-    A cap puts it off until it is free (`put off`), unless the case's plan is over by then.
+    A cap puts it off until it is free (`put off`), unless the case's plan is over by then. What it says is fixed with its first
+    claim.
     """
+    values = {
+        "claimed_at": now,
+        "owner": owner,
+        "address_hmac": address_hmac,
+        "message_id_header": header,
+        "subject": subject,
+        "variant": variant,
+    }
     try:
         with ledger.write() as connection:
-            state = connection.execute(
-                select(recovery_case.c.state).where(recovery_case.c.id == row["case_id"])
-            ).scalar_one()
-            if state != "open":
-                return f"case {state}"
-            refusal = caps.mail_reached(connection, {**row, "address_hmac": address_hmac}, now)
-            if refusal is not None:
-                return _put_off(connection, row, refusal, now)
+            asked = {"a_message": row["id"], "a_case": row["case_id"], "in_state": _GOES_OUT_IN[row["kind"]]}
             lease = ledger.database_now(connection) + timedelta(seconds=LEASE_SECONDS)
-            taken = connection.execute(
-                message.update()
-                .where(message.c.id == row["id"], message.c.state == "scheduled")
-                .values(
-                    state="sending",
-                    claimed_at=now,
-                    owner=owner,
-                    lease_until=lease,
-                    fence=message.c.fence + 1,
-                    address_hmac=address_hmac,
-                    message_id_header=header,
-                    subject=subject,
-                )
-            )
-            return None if taken.rowcount == 1 else "taken by somebody else"
+            taken = connection.execute(ledger.built(_claiming), {**values, **asked, "lease_until": lease})
+            if taken.rowcount == 1:
+                bodies.fix(connection, row, body, now)
+                return None
     except DatabaseError as error:
         text = str(error.orig)
         if "suppressed" in text:
             return "suppressed"
         if "paused" in text:
             return "paused"
-        if "cap reached" in text:
-            return "taken by somebody else"
-        raise
+        if "cap reached" not in text:
+            raise
+    return _why_not(ledger, {**row, "address_hmac": address_hmac}, now)
+
+
+def _claiming(_ledger: Ledger) -> Any:
+    """The claim as one statement; that its case still wants it is looked at in the same moment."""
+    wanted = select(recovery_case.c.id).where(
+        recovery_case.c.id == bindparam("a_case"), recovery_case.c.state == bindparam("in_state")
+    )
+    names = ("claimed_at", "owner", "address_hmac", "message_id_header", "subject", "variant", "lease_until")
+    return (
+        message.update()
+        .where(message.c.id == bindparam("a_message"), message.c.state == "scheduled", wanted.exists())
+        .values(state="sending", fence=message.c.fence + 1, **{name: bindparam(name) for name in names})
+    )
+
+
+def _why_not(ledger: Ledger, row: dict[str, Any], now: datetime) -> str:
+    """What keeps the message from being claimed: the end of its case, a cap, or another sender."""
+    with ledger.write() as connection:
+        query = select(recovery_case.c.state).where(recovery_case.c.id == row["case_id"])
+        state = connection.execute(query).scalar_one()
+        if state != _GOES_OUT_IN[row["kind"]]:
+            return f"case {state}"
+        refusal = caps.mail_reached(connection, row, now)
+        return "taken by somebody else" if refusal is None else _put_off(connection, row, refusal, now)
 
 
 def _put_off(connection: Connection, row: dict[str, Any], refusal: caps.Refusal, now: datetime) -> str:
@@ -146,16 +189,42 @@ def settle(
     ledger: Ledger, row: dict[str, Any], state: str, now: datetime, *, owner: str | None, **values: Any
 ) -> bool:
     """Move a message on and record it; with `owner`, only while it is still his claim."""
+    values["state"] = state
+    asked = {**values, "a_message": row["id"], "an_owner": owner}
     with ledger.write() as connection:
-        query = message.update().where(message.c.id == row["id"])
-        if owner is None:
-            query = query.where(message.c.state == "scheduled")
-        else:
-            query = query.where(message.c.state == "sending", message.c.owner == owner)
-        if connection.execute(query.values(state=state, **values)).rowcount != 1:
+        query = ledger.built(_settling, owner is not None, *sorted(values))
+        if connection.execute(query, asked).rowcount != 1:
             return False
         _note(connection, row, state, now, values.get("drop_reason") or values.get("detail"))
         return True
+
+
+def _settling(_ledger: Ledger, owned: bool, *names: str) -> Any:
+    """The settlement of a message as one statement."""
+    held = message.c.state == ("sending" if owned else "scheduled")
+    own = bindparam("an_owner", type_=message.c.owner.type)
+    query = message.update().where(message.c.id == bindparam("a_message"), held)
+    query = query.where(message.c.owner == own) if owned else query
+    return query.values(**{name: bindparam(name) for name in names})
+
+
+def defer(ledger: Ledger, row: dict[str, Any], now: datetime, *, owner: str, detail: str) -> str:
+    """Let a mail wait that its server did not take now, longer each time; the state it is in then."""
+    if row["deferrals"] >= len(DEFERRALS):
+        settle(ledger, row, "failed", now, owner=owner, detail=f"{detail}, and so each time before")
+        return "failed"
+    wait = DEFERRALS[row["deferrals"]]
+    values = {"due_at": now + wait, "detail": detail, "deferrals": row["deferrals"] + 1}
+    settle(ledger, row, "scheduled", now, owner=owner, **values)
+    return "scheduled"
+
+
+def refuse(
+    ledger: Ledger, row: dict[str, Any], now: datetime, *, owner: str, detail: str, address_hmac: str | None
+) -> None:
+    """Note that its server will never take this mail; nothing is sent to the address again where that is at fault."""
+    if settle(ledger, row, "failed", now, owner=owner, detail=detail) and address_hmac is not None:
+        suppress(ledger, address_hmac, "hard_bounce", now)
 
 
 def doubt_lapsed(ledger: Ledger, now: datetime) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from babel.dates import format_date
 from babel.numbers import format_currency
-from jinja2 import FileSystemLoader, StrictUndefined
+from jinja2 import FileSystemLoader, StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 
 from tinko_pipelines.money import decimals
@@ -21,17 +21,18 @@ FALLBACK_LOCALE = "en"
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A rendered mail: one line of subject, an HTML page with inlined styles, plain text."""
+    """A rendered mail: one line of subject, an HTML page with inlined styles, plain text; which of several subjects it has."""
 
     subject: str
     html: str
     text: str
     locale: str
+    variant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What a mail is about. `amount_minor` is in minor units of `currency`; `link` is where to act."""
+    """What a mail is about. `amount_minor` is in minor units of `currency`; `link` is where to act; subjects are drawn by `message_id`."""
 
     template: str
     locale: str | None
@@ -43,6 +44,7 @@ class Letter:
     merchant: str
     support: str
     address: str
+    message_id: str = ""
 
 
 def one_line(text: str) -> str:
@@ -62,6 +64,11 @@ def _environment(autoescape: bool) -> SandboxedEnvironment:
     return SandboxedEnvironment(
         loader=FileSystemLoader(FOLDER), autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True
     )
+
+
+@cache
+def _compiled(part: str) -> Template:
+    return _environment(False).from_string(part)
 
 
 def language(locale: str | None) -> str:
@@ -89,8 +96,8 @@ def render(letter: Letter) -> Content:
         "locale": locale,
     }
     plain, rich = _environment(False), _environment(True)
-    subject = one_line(plain.from_string(parts["subject"]).render(values))
-    spoken = {key: plain.from_string(part).render(values) for key, part in parts.items()}
+    subject = one_line(_compiled(parts["subject"]).render(values))
+    spoken = {key: _compiled(part).render(values) for key, part in parts.items()}
     text = plain.get_template("mail.txt.j2").render({**values, **spoken})
     html = rich.get_template("mail.html.j2").render({**values, **spoken, "subject": subject})
     inlined = css_inline.CSSInliner(load_remote_stylesheets=False).inline(html)

@@ -1,19 +1,24 @@
-"""How a finished mail leaves: into a folder, or to an SMTP server. One attempt, no repeats, no queue."""
+"""How a finished mail leaves: what every provider promises, and the one that writes files. One attempt, no queue."""
 
-import contextlib
-import os
-import smtplib
-import ssl
-import threading
-from email.message import EmailMessage
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
 
-from tinko_pipelines.errors import MailError, SettingsError
-from tinko_pipelines.settings import Settings
+from tinko_pipelines.errors import MailError
 
-TIMEOUT_SECONDS = 20
+_STATUS = re.compile(r"(?<![0-9.])([245]\.\d{1,3}\.\d{1,3})(?!\.?\d)")
+_OF_THE_SENDER = ("5.1.7", "5.1.8")
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One finished mail: whose message it is, its envelope, and its bytes as they go out (ASCII, lines end CRLF)."""
+
+    message_id: str
+    sender: str
+    recipient: str
+    content: bytes
 
 
 class TryLaterError(Exception):
@@ -21,15 +26,46 @@ class TryLaterError(Exception):
 
 
 class RefusedError(Exception):
-    """The server refuses this mail or its recipient for good; the mail has certainly not gone out."""
+    """The server refuses this mail for good; it has certainly not gone out.
+
+    `about_recipient` says that nothing sent to this address can ever arrive.
+    """
+
+    def __init__(self, said: str, *, about_recipient: bool = False) -> None:
+        super().__init__(said)
+        self.about_recipient = about_recipient
 
 
 class Transport(Protocol):
-    """Hands a mail over once. Raises TryLaterError, RefusedError, MailError; anything else is in doubt."""
+    """Hands a mail over once. Raises TryLaterError, RefusedError, MailError; anything else is in doubt.
 
-    def send(self, mail: EmailMessage) -> None:
+    Several threads may send at once.
+    """
+
+    def send(self, mail: Mail) -> None:
         """Hand `mail` over; returns when it was taken."""
         ...
+
+    def ping(self) -> str | None:
+        """What answers there; None where mails only become files. Raises MailError."""
+        ...
+
+    def close(self) -> None:
+        """End what is kept open."""
+        ...
+
+
+def status_in(text: str) -> str | None:
+    """The enhanced status code (RFC 3463) in an answer, `5.1.1` say."""
+    found = _STATUS.search(text)
+    return found[1] if found else None
+
+
+def is_about_recipient(status: str | None) -> bool:
+    """Whether a status says that the address itself is wrong or switched off, and not the mail, us, or the hour."""
+    if status is None or status in _OF_THE_SENDER:
+        return False
+    return status.startswith("5.1.") or status == "5.2.1"
 
 
 class FileTransport:
@@ -38,101 +74,20 @@ class FileTransport:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def send(self, mail: EmailMessage) -> None:
+    def send(self, mail: Mail) -> None:
         """Write the file at once or not at all."""
-        name = mail["Message-ID"].strip("<>").split("@")[0]
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            partial = self._folder / f".{name}.partial"
-            partial.write_bytes(mail.as_bytes())
-            partial.replace(self._folder / f"{name}.eml")
+            partial = self._folder / f".{mail.message_id}.partial"
+            partial.write_bytes(mail.content)
+            partial.replace(self._folder / f"{mail.message_id}.eml")
         except OSError as error:
             raise MailError(
                 f"the outbox {self._folder} cannot be written: {error.strerror}; make room or check its rights"
             ) from error
 
-
-class SmtpTransport:
-    """One connection a mail, to the server of `url`; the password never appears in an error."""
-
-    def __init__(self, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            # Its text quotes what stands in the place of the port: a piece of an unquoted password.
-            raise SettingsError(
-                "TINKO_SMTP_URL cannot be read: percent-encode the special characters of the password"
-            ) from None
-        if parts.path.strip("/") or parts.query or parts.fragment:
-            raise SettingsError(
-                "TINKO_SMTP_URL: nothing may follow the port; percent-encode the special characters of the password"
-            )
-        if parts.scheme not in {"smtp", "smtps", "smtp+plain"} or not parts.hostname:
-            raise SettingsError("TINKO_SMTP_URL: write smtp://user:password@host:587 or smtps://host:465")
-        self._scheme, self._host = parts.scheme, parts.hostname
-        self._port = port or {"smtp": 587, "smtps": 465, "smtp+plain": 25}[parts.scheme]
-        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
-
-    def _connect(self) -> smtplib.SMTP:
-        try:
-            if self._scheme == "smtps":
-                client: smtplib.SMTP = smtplib.SMTP_SSL(
-                    self._host, self._port, timeout=TIMEOUT_SECONDS, context=ssl.create_default_context()
-                )
-            else:
-                client = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
-                if self._scheme == "smtp":
-                    client.starttls(context=ssl.create_default_context())
-            if self._user:
-                client.login(self._user, self._password)
-            client.noop()
-            return client
-        except (OSError, smtplib.SMTPException) as error:
-            why = type(error).__name__
-            raise MailError(
-                f"the mail server {self._host}:{self._port} cannot be used ({why}): check TINKO_SMTP_URL"
-            ) from None
-
     def ping(self) -> None:
-        """Connect, log in, say goodbye; raises MailError."""
-        self._connect().close()
+        """Nobody is there to answer."""
 
-    def send(self, mail: EmailMessage) -> None:
-        """Hand `mail` over; an answer before the message was sent is certain, a break after it is not."""
-        client = self._connect()
-        try:
-            client.send_message(mail)
-        except smtplib.SMTPRecipientsRefused as error:
-            code = max(answer[0] for answer in error.recipients.values())
-            raise (TryLaterError if code < 500 else RefusedError)(f"recipient refused with {code}") from None
-        except smtplib.SMTPResponseException as error:
-            if not 400 <= error.smtp_code < 600:
-                raise  # No refusal, and no answer anybody can read: it may have been taken.
-            kind = TryLaterError if error.smtp_code < 500 else RefusedError
-            raise kind(f"refused with {error.smtp_code}") from None
-        finally:
-            with contextlib.suppress(OSError, smtplib.SMTPException):
-                client.quit()
-
-
-def transport_for(settings: Settings) -> Transport:
-    """The transport the settings name; raises SettingsError when its address is missing."""
-    if settings.mail_transport == "file":
-        return FileTransport(settings.outbox_dir)
-    if settings.smtp_url is None:
-        raise SettingsError("TINKO_MAIL_TRANSPORT=smtp needs TINKO_SMTP_URL")
-    return SmtpTransport(settings.smtp_url.get_secret_value())
-
-
-def read_or_make_salt(path: Path) -> bytes:
-    """The secret that addresses are hashed with, made once and readable by its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(os.urandom(32))
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
-    return path.read_bytes()
+    def close(self) -> None:
+        """Nothing is kept open."""

@@ -30,6 +30,7 @@ from tinko_pipelines.ledger.schema import (
     case_event,
     checkout_session,
     message,
+    message_body,
     network_attempt,
     recovery_case,
     recovery_link,
@@ -47,6 +48,7 @@ _OF_CASE: tuple[Table, ...] = (
     recovery_link,
     checkout_session,
     message,
+    message_body,
     case_event,
     cap_refusal,
     anomaly,
@@ -63,6 +65,7 @@ _GONE: Mapping[str, tuple[str, ...]] = {
     "attempt": ("customer_id", "card_fingerprint"),
     "network_attempt": ("customer_id", "card_fingerprint"),
     "message": ("locale", "subject", "address_hmac"),
+    "message_body": ("content", "sha256"),
 }
 """The columns that tell of the person."""
 _TEXTS: Mapping[str, tuple[str, ...]] = {

@@ -15,6 +15,7 @@ from tinko_pipelines.lake.schemas import OBJECTS
 from tinko_pipelines.lake.store import Lake
 from tinko_pipelines.ledger import erasure
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.outreach.bodies import readable, unpacked
 from tinko_pipelines.privacy.books import Books
 from tinko_pipelines.privacy.person import Person
 from tinko_pipelines.privacy.shelves import Shelves
@@ -33,7 +34,8 @@ def everything(lake: Lake, ledger: Ledger, outbox: Path, person: Person, now: da
         "lake": {name: rows for name in OBJECTS if (rows := shelves.rows(name))},
         "set_aside": shelves.set_aside(),
         "stripe_objects": list(shelves.objects()),
-        "ledger": {name: rows for name, rows in books.items() if rows},
+        "ledger": {name: rows for name, rows in books.items() if rows and name != "message_body"},
+        "mails_as_written": [_written(row) for row in books["message_body"] if row["content"] is not None],
         "mails": [_mail(path) for path in mails_of(outbox, (row["id"] for row in books["message"]))],
     }
 
@@ -58,6 +60,10 @@ def mails_of(outbox: Path, message_ids: Iterable[str]) -> list[Path]:
         for path in (outbox / f"{one}.eml", outbox / f".{one}.partial")
         if path.exists()
     ]
+
+
+def _written(row: dict[str, Any]) -> dict[str, Any]:
+    return {"message_id": row["message_id"], **readable(unpacked(row["content"]))}
 
 
 def _mail(path: Path) -> dict[str, Any]:

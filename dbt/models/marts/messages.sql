@@ -15,6 +15,8 @@ select
     m.drop_reason,
     m.due_at,
     m.sent_at,
+    m.variant,
+    m.bounce,
     coalesce(
         m.state = 'sent'
         and d.recovered_at >= m.sent_at

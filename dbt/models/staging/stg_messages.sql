@@ -10,5 +10,7 @@ select
     state,
     drop_reason,
     due_at,
-    sent_at
+    sent_at,
+    variant,
+    bounce
 from {{ source('ledger', 'message') }}

@@ -1,10 +1,19 @@
-"""Recovery links, pages at Stripe on which the customer pays, and the day before which he is not charged."""
+"""Recovery links and pages at Stripe on which customers pay; what a mail says, and whether it came back."""
 
+import sqlalchemy as sa
 from alembic import op
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection
 
-from tinko_pipelines.ledger.schema import OPERATIONS, attempt, checkout_session, one_of, recovery_link
-from tinko_pipelines.ledger.triggers import dropped, statements
+from tinko_pipelines.ledger.schema import (
+    OPERATIONS,
+    attempt,
+    checkout_session,
+    message_body,
+    one_of,
+    recovery_link,
+)
+from tinko_pipelines.ledger.triggers import forgotten, statements
+from tinko_pipelines.ledger.types import UtcDateTime
 
 revision = "0006"
 down_revision = "0005"
@@ -15,15 +24,20 @@ depends_on = None
 def upgrade() -> None:
     """Add what a ledger of the version before lacks; one that was just made has it already."""
     bind = op.get_bind()
-    if inspect(bind).has_table("recovery_link"):
+    if sa.inspect(bind).has_table(recovery_link.name):
         return
-    for statement in dropped(bind.dialect.name):
+    for statement in forgotten(bind):
         bind.exec_driver_sql(statement)
-    kind = "TIMESTAMP WITH TIME ZONE" if bind.dialect.name == "postgresql" else "VARCHAR(27)"
-    bind.exec_driver_sql(f"ALTER TABLE recovery_case ADD COLUMN not_before {kind}")
+    op.add_column("recovery_case", sa.Column("not_before", UtcDateTime))
     _allow_operations(bind)
-    recovery_link.create(bind)
-    checkout_session.create(bind)
+    op.add_column("message", sa.Column("variant", sa.Text))
+    op.add_column("message", sa.Column("deferrals", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("message", sa.Column("bounce", sa.Text))
+    op.add_column("message", sa.Column("bounced_at", UtcDateTime))
+    op.drop_index("message_due")
+    op.create_index("message_due", "message", ["state", "due_at", "id"])
+    for table in (recovery_link, checkout_session, message_body):
+        table.create(bind)
     for statement in statements(bind.dialect.name):
         bind.exec_driver_sql(statement)
 

@@ -69,7 +69,7 @@ def claim(
             state = connection.execute(
                 select(recovery_case.c.state).where(recovery_case.c.id == row["case_id"])
             ).scalar_one()
-            if state != "open":
+            if state != ("recovered" if row["kind"] == "receipt" else "open"):
                 return f"case {state}"
             refusal = caps.mail_reached(connection, {**row, "address_hmac": address_hmac}, now)
             if refusal is not None:
@@ -111,6 +111,16 @@ def _put_off(connection: Connection, row: dict[str, Any], refusal: caps.Refusal,
         .values(due_at=refusal.free_at, detail=f"put off by {refusal.rule}")
     )
     return PUT_OFF
+
+
+def wait_for_hours(ledger: Ledger, row: dict[str, Any], until: datetime) -> None:
+    """Let a reminder wait until its customer's day has begun; it is looked at anew then."""
+    with ledger.write() as connection:
+        connection.execute(
+            message.update()
+            .where(message.c.id == row["id"], message.c.state == "scheduled")
+            .values(due_at=until, detail="waits for the customer's day")
+        )
 
 
 def put_off(ledger: Ledger, row: dict[str, Any], error: Exception, now: datetime, until: datetime) -> None:

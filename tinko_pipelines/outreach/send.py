@@ -4,19 +4,22 @@ import hashlib
 import hmac
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from typing import Any
 
 from tinko_pipelines.clock import Clock
-from tinko_pipelines.errors import GatewayError, MailError
+from tinko_pipelines.errors import MailError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import outbox
-from tinko_pipelines.outreach.render import Content, Letter, one_line, render
+from tinko_pipelines.outreach import hours, outbox, sequences
+from tinko_pipelines.outreach.addressee import Addressee, look
+from tinko_pipelines.outreach.hours import Zones
+from tinko_pipelines.outreach.render import Content, Letter, render
+from tinko_pipelines.outreach.sequences import RECEIPT, Sequences, subject_for, template_now
 from tinko_pipelines.outreach.transport import RefusedError, Transport, TryLaterError, read_or_make_salt
 from tinko_pipelines.settings import Settings
 
@@ -25,13 +28,11 @@ TROUBLE_WAIT = timedelta(hours=1)
 MOST_TROUBLE = 3
 """So many messages in a row that could not be prepared are Stripe's trouble or ours, not theirs."""
 _MOST_BATCHES = 500
-_SUBSCRIPTION = "parent.subscription_details.subscription"
-_ENDED = ("canceled", "incomplete_expired")
 
 
 @dataclass(frozen=True, slots=True)
 class Merchant:
-    """Who writes: the brand of a mail, where answers go, and the salt its addresses are hashed with."""
+    """Who writes, what and when: brand, sequences, hours, where answers go, and the salt addresses are hashed with."""
 
     sender: str
     name: str
@@ -39,6 +40,11 @@ class Merchant:
     support: str
     update_card_url: str | None
     salt: bytes
+    colour: str = "#1f5fd0"
+    logo_url: str | None = None
+    time_zone: str = "UTC"
+    weekends: bool = True
+    sequences: Sequences = field(default_factory=sequences.default)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Merchant":
@@ -50,6 +56,11 @@ class Merchant:
             settings.support_email,
             settings.update_card_url,
             read_or_make_salt(settings.state / "mail.salt"),
+            settings.brand_colour,
+            settings.brand_logo_url,
+            settings.time_zone,
+            settings.mail_weekends,
+            sequences.load(settings.sequences),
         )
 
 
@@ -78,13 +89,6 @@ class SendResult:
     def counts(self) -> dict[str, int]:
         """The numbers by name."""
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class _Addressee:
-    email: str
-    name: str
-    link: str
 
 
 def send_due(
@@ -120,7 +124,7 @@ def send_due(
             seen.add(row["id"])
             now = clock.now()
             try:
-                ready = _ready(gateway, row, merchant, now)
+                ready = prepare(gateway, row, merchant, now)
             except Exception as error:
                 outbox.put_off(ledger, row, error, now, now + TROUBLE_WAIT)
                 trouble, ready = trouble + 1, None
@@ -128,6 +132,9 @@ def send_due(
                     raise
             else:
                 trouble = 0
+            if isinstance(ready, datetime):
+                outbox.wait_for_hours(ledger, row, ready)
+                ready = None
             state = (
                 "later" if ready is None else _send_one(ledger, transport, now, row, ready, owner, on_sent)
             )
@@ -136,21 +143,61 @@ def send_due(
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
+class Ready:
+    """A mail as it would go out, and what the ledger keeps of it."""
+
     mail: EmailMessage
     subject: str
     address_hmac: str
 
 
-def _ready(gateway: Gateway, row: dict[str, Any], merchant: Merchant, now: datetime) -> _Ready | str:
-    """The mail as it would go out; a word when there is nothing to send."""
+def prepare(
+    gateway: Gateway, row: dict[str, Any], merchant: Merchant, now: datetime
+) -> Ready | str | datetime:
+    """The mail as it would go out; a word when there is nothing to send, a moment when it is too early in the day."""
     case = outbox.case_of(row)
-    found = _look(gateway, case, merchant)
+    found = look(gateway, case, row["kind"], merchant.update_card_url)
     if isinstance(found, str):
         return found
-    content = render(_letter(row, case, found, merchant))
+    zones = hours.zones_for(found.customer, case["card_country"], merchant.time_zone)
+    if row["kind"] != RECEIPT:
+        opens = hours.next_open(now, zones, weekends=merchant.weekends)
+        if opens > now:
+            return opens if opens < case["plan_ends_at"] else "the plan is over before the hours of mail"
+    letter = _letter(row, case, found, merchant, zones, now)
+    if isinstance(letter, str):
+        return letter
+    content = render(letter)
     mail = compose(content, found.email, merchant, row["id"], now)
-    return _Ready(mail, content.subject, hash_address(found.email, merchant.salt))
+    return Ready(mail, content.subject, hash_address(found.email, merchant.salt))
+
+
+def _letter(
+    row: dict[str, Any], case: dict[str, Any], to: Addressee, merchant: Merchant, zones: Zones, now: datetime
+) -> Letter | str:
+    """What the mail says; a word when its step's condition holds no more."""
+    step = None if row["kind"] == RECEIPT else merchant.sequences.step(case["plan"], row["step"])
+    retries_ahead = to.stripe_retries or case["executed_attempts"] < case["max_attempts"]
+    template = template_now(step, row["template"], retries_ahead)
+    if template is None:
+        return f"step {row['step']} is not for a case with{'' if retries_ahead else 'out'} retries ahead"
+    return Letter(
+        template=template,
+        variant=subject_for(step, template, row["id"]),
+        locale=to.locale or row["locale"],
+        amount_minor=case["amount_minor"],
+        currency=case["currency"],
+        failed_at=case["first_failed_at"].astimezone(zones[0] if len(zones) == 1 else UTC),
+        open_days=(now - case["first_failed_at"]).days,
+        name=to.name,
+        link=to.link,
+        number=to.number,
+        merchant=merchant.name,
+        support=merchant.support,
+        address=merchant.address,
+        colour=merchant.colour,
+        logo_url=merchant.logo_url,
+    )
 
 
 def _send_one(
@@ -158,7 +205,7 @@ def _send_one(
     transport: Transport,
     now: datetime,
     row: dict[str, Any],
-    ready: _Ready | str,
+    ready: Ready | str,
     owner: str,
     on_sent: Callable[[SentMail], None] | None,
 ) -> str:
@@ -211,66 +258,6 @@ def _hand_over(
     if on_sent is not None:
         on_sent(SentMail(case["id"], case["debt_id"], case["customer_id"], row["id"], now))
     return "sent"
-
-
-def _look(gateway: Gateway, case: dict[str, Any], merchant: Merchant) -> _Addressee | str:
-    """Ask Stripe whether the debt is still owed and whom to write to; a word when there is nothing to send."""
-    kind, name, owed = _debt(case)
-    debt = _read(gateway, f"/v1/{kind}/{name}", {"expand": [_SUBSCRIPTION]} if kind == "invoices" else None)
-    if debt is None:
-        return "the debt is gone at Stripe"
-    if debt.get("status") not in owed:
-        return f"the debt is {debt.get('status')}"
-    subscription = ((debt.get("parent") or {}).get("subscription_details") or {}).get("subscription")
-    if isinstance(subscription, dict) and subscription.get("status") in _ENDED:
-        return "the subscription has ended"
-    customer = _read(gateway, f"/v1/customers/{case['customer_id']}") if case["customer_id"] else None
-    if customer is None or customer.get("deleted"):
-        return "the customer is deleted"
-    email = customer.get("email") or ""
-    if not _is_address(email):
-        return "no usable address"
-    link = debt.get("hosted_invoice_url") or merchant.update_card_url
-    return _Addressee(email, customer.get("name") or "", link) if link else "no link to act on"
-
-
-def _debt(case: dict[str, Any]) -> tuple[str, str, tuple[str, ...]]:
-    """Where the debt is read, its id, and in which states it is still owed."""
-    if case["invoice_id"]:
-        return "invoices", case["invoice_id"], ("open",)
-    if case["payment_intent_id"]:
-        unpaid = ("requires_payment_method", "requires_confirmation", "requires_action")
-        return "payment_intents", case["payment_intent_id"], unpaid
-    return "charges", case["debt_id"], ("failed",)
-
-
-def _read(gateway: Gateway, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-    answer = gateway.get(path, params)
-    if answer.http_status == 404:
-        return None
-    if not answer.ok or answer.body is None:
-        why = answer.transport_error or f"HTTP {answer.http_status}"
-        raise GatewayError(f"Stripe could not be asked about {path} ({why}): its mail waits")
-    return dict(answer.body)
-
-
-def _is_address(text: str) -> bool:
-    return one_line(text) == text and parseaddr(text)[1] == text and text.count("@") == 1 and text.isascii()
-
-
-def _letter(row: dict[str, Any], case: dict[str, Any], to: _Addressee, merchant: Merchant) -> Letter:
-    return Letter(
-        template=row["template"],
-        locale=row["locale"],
-        amount_minor=case["amount_minor"],
-        currency=case["currency"],
-        failed_at=case["first_failed_at"],
-        name=to.name,
-        link=to.link,
-        merchant=merchant.name,
-        support=merchant.support,
-        address=merchant.address,
-    )
 
 
 def hash_address(email: str, salt: bytes) -> str:

@@ -2,12 +2,14 @@
 
 import os
 from getpass import getuser
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, plain, show, show_work
 from tinko_pipelines.errors import InputError, TinkoError
+from tinko_pipelines.settings import load_settings
 from tinko_pipelines.terminal import show_rows
 
 if TYPE_CHECKING:
@@ -122,6 +124,32 @@ def send(context: typer.Context, as_json: AsJson = False) -> None:
     with err.status("Sending what is due"):
         result = app.send_mail(owner=f"cli:{os.getpid()}")
     show_work(app, result.counts(), dry_run=not app.settings.mails_for_real, as_json=as_json)
+
+
+@mail.command()
+def preview(
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write into; `mail-preview` below the state folder if unset."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write pages that show every mail in every language, light and dark, wide and narrow; uses no network."""
+    from tinko_pipelines.outreach import preview as gallery
+    from tinko_pipelines.outreach import sequences
+
+    settings = load_settings()
+    folder = out if out is not None else settings.state / "mail-preview"
+    made = gallery.build(folder, settings, sequences.load(settings.sequences))
+    show(
+        {
+            "index": made.index,
+            "mails": made.mails,
+            "machine_drafted": list(made.machine_drafted),
+            "missing": {code: list(names) for code, names in made.missing.items()},
+        },
+        as_json,
+    )
 
 
 @mail.command("list")

@@ -50,6 +50,7 @@ def diagnose(
     findings = [*_misspelt(environment or {}), *_odd_keys(settings), ledger, *_lake(settings)]
     findings += [*(_standing(settings, now) if ledger.ok else []), _mail(settings), *_links(settings)]
     findings += _webhooks(settings)
+    findings += _letters(settings)
     try:
         settings.guard()
         each = list(gateways())
@@ -263,6 +264,37 @@ def _webhooks(settings: Settings) -> list[Finding]:
     text = f"no signing secret for {', '.join(without)}: what happens at Stripe is known up to a quarter of an hour late"
     fix = "run `tinko serve`, let Stripe send its webhooks there, and set TINKO_WEBHOOK_SECRET (others: TINKO_MORE_WEBHOOK_SECRETS)"
     return [Finding("webhooks", None, text, fix)]
+
+
+def _letters(settings: Settings) -> list[Finding]:
+    """Whether the sequences can be used, which texts wait for a speaker, and that Stripe may write too."""
+    from tinko_pipelines.outreach import languages, sequences
+
+    try:
+        found = sequences.load(settings.sequences)
+        known = languages.languages()
+    except TinkoError as error:
+        return [Finding("sequences", False, str(error), "mend the file, or unset TINKO_SEQUENCES")]
+    findings = [Finding("sequences", True, f"{len(found.sequences)}, version {found.version}")]
+    drafted = [f"{one.name} ({code})" for code, one in known.items() if one.machine_drafted]
+    if drafted:
+        text = f"drafted by a machine and not yet read by a speaker: {', '.join(drafted)}"
+        findings.append(
+            Finding("languages", None, text, "`tinko mail preview` shows them; let a speaker read")
+        )
+    for code in known:
+        lacking = languages.missing(code)
+        if lacking:
+            text = f"{code} lacks {', '.join(lacking)}: English, or the plain subject, stands in for it"
+            findings.append(
+                Finding("languages", None, text, f"translate them in {languages.FOLDER / code}.json")
+            )
+    text = "whether Stripe itself mails customers of failed payments its API does not show"
+    fix = (
+        "look in its Dashboard, Settings, Billing, Subscriptions and emails: where emails about failed card payments are"
+        " on, each customer hears of each failure twice; switch one of the two off"
+    )
+    return [*findings, Finding("stripe's own mails", None, text, fix)]
 
 
 def _runs(what: str, for_real: bool) -> Finding:

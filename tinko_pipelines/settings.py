@@ -8,8 +8,10 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 
@@ -175,6 +177,22 @@ class Settings(StateFolder):
     merchant_name: str = Field("Your company", description="How mails name the merchant.")
     merchant_address: str = Field("", description="Postal address below each mail.")
     support_email: str = Field("support@example.com", description="Where customers can ask.")
+    brand_colour: str = Field(
+        "#1f5fd0", pattern="^#[0-9a-fA-F]{6}$", description="Colour of the button in mails, as `#rrggbb`."
+    )
+    brand_logo_url: str | None = Field(
+        None,
+        pattern="^https://[^\\s\"'<>]+$",
+        description="Address of a logo for mails, `https://…`; the name if unset.",
+    )
+    time_zone: str = Field(
+        "UTC", description="Zone of customers of whom no country is known, `Europe/Berlin` say."
+    )
+    mail_weekends: bool = Field(True, description="Whether reminders go out on Saturdays and Sundays too.")
+    sequences: Path | None = Field(
+        None,
+        description="JSON file of your own mail sequences, in place of those that come with this version.",
+    )
     update_card_url: str | None = Field(
         None,
         description="Where a customer changes the card when no invoice page exists (customer portal login).",
@@ -195,6 +213,15 @@ class Settings(StateFolder):
         description="Whether a newly trained timing model that passes every gate is put to use by itself (`auto`).",
     )
     max_cases_per_plan: int = Field(100_000, ge=1, description="Most failed payments taken up in one run.")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _a_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no time zone; write one like Europe/Berlin") from None
+        return value
 
     @field_validator("lake_url")
     @classmethod

@@ -41,6 +41,7 @@ class Stripe(FakeStripe):
             "id": "cus_1",
             "email": "ann@example.org",
             "name": "Ann\r\nBcc: x@y.z",
+            "address": {"country": "GB"},
         }
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:

@@ -1,5 +1,7 @@
 """What a mail consists of, as it arrives: its headers, its thread, the way out of it; and that it is kept as it was sent."""
 
+import json
+from dataclasses import replace
 from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
@@ -10,21 +12,18 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import DatabaseError
 
-from tests.fake_stripe import NOW, failed_row, failed_table
+from tests.fake_stripe import NOW
 from tests.outreach.post import MERCHANT, SALT, Sink, Stripe, enrolled, many, send, states
 from tinko_pipelines.errors import SettingsError
 from tinko_pipelines.ledger import anomalies
 from tinko_pipelines.ledger.export import export
 from tinko_pipelines.ledger.schema import message, message_body, recovery_case
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import bodies
+from tinko_pipelines.outreach import bodies, sequences
 from tinko_pipelines.outreach.addresses import hash_address, unsubscribing
 from tinko_pipelines.outreach.merchant import Merchant, compose
 from tinko_pipelines.outreach.render import Content, Letter, render
 from tinko_pipelines.outreach.smtp import SmtpTransport
-from tinko_pipelines.outreach.variants import pick
-from tinko_pipelines.retry.enrol import enrol
-from tinko_pipelines.retry.policy import Policy
 from tinko_pipelines.settings import Settings
 
 PUBLIC = Merchant(
@@ -117,7 +116,7 @@ def test_a_mail_is_not_sent_to_where_its_customer_is_no_more(ledger: Ledger, smt
 def test_the_database_keeps_what_a_mail_says(ledger: Ledger, smtp: tuple[Sink, str]) -> None:
     stripe = Stripe()
     enrolled(ledger, stripe)
-    send(ledger, stripe, SmtpTransport(smtp[1]), write=one_of_two)
+    send(ledger, stripe, SmtpTransport(smtp[1]))
     for statement in (
         update(message_body).values(content=b"other"),
         update(message_body).values(content=None, sha256=None),
@@ -177,31 +176,30 @@ def test_no_value_makes_a_header(field: str, payload: str) -> None:
     assert b"\n.\r\n" not in raw
 
 
-def one_of_two(letter: Letter) -> Content:
-    """A stand-in for texts that have two subjects."""
-    content = render(letter)
-    variant = pick(letter.message_id, ("a", "b"))
-    return Content(f"{variant}: {content.subject}", content.html, content.text, content.locale, variant)
+def of_two_subjects(folder: Path) -> Merchant:
+    """A merchant whose first mails have one of two subjects."""
+    told = json.loads(sequences.DEFAULT_FILE.read_bytes())
+    for sequence in told["sequences"]:
+        for step in sequence["steps"]:
+            if step["template"] == "details":
+                step["subjects"] = ["plain", "reminder"]
+    path = folder / "sequences.json"
+    path.write_text(json.dumps(told))
+    return replace(MERCHANT, sequences=sequences.load(path))
 
 
-def test_each_mail_has_one_of_its_subjects_for_good(ledger: Ledger, smtp: tuple[Sink, str]) -> None:
+def test_each_mail_has_one_of_its_subjects_for_good(
+    ledger: Ledger, smtp: tuple[Sink, str], tmp_path: Path
+) -> None:
     sink, url = smtp
-    stripe = Stripe()
-    for number in range(12):
-        name = f"pi_{number}"
-        stripe.add(name, passes=False)
-        row = failed_row(name, move="customer", category="card_expired", retry_same_card=False)
-        enrol(ledger, failed_table(row), now=NOW, policy=Policy.from_settings(Settings()))
-    for turn in range(12):
-        send(ledger, stripe, SmtpTransport(url), after_hours=24.5 * turn, write=one_of_two)
+    stripe, merchant = many(ledger, 12), of_two_subjects(tmp_path)
+    assert send(ledger, stripe, SmtpTransport(url), merchant=merchant).sent == len(sink.taken) == 12
     with ledger.read() as connection:
         query = select(message.c.id, message.c.subject, message.c.variant).where(message.c.state == "sent")
         rows = connection.execute(query).all()
-    assert len(rows) == len(sink.taken) > 5
-    assert {row.variant for row in rows} == {"a", "b"}
-    for row in rows:
-        assert row.variant == pick(row.id, ("a", "b"))
-        assert row.subject.startswith(f"{row.variant}: ")
+    step = merchant.sequences.step('{"sequence": "details@mails-1"}', 1)
+    assert all(row.variant == sequences.subject_for(step, "details", row.id) for row in rows)
+    assert len({(row.variant, row.subject) for row in rows}) == len({row.variant for row in rows}) == 2
 
 
 OUTCOME = """
@@ -215,29 +213,23 @@ def test_outcomes_are_counted_by_variant_from_the_export(
     ledger: Ledger, smtp: tuple[Sink, str], tmp_path: Path
 ) -> None:
     stripe = many(ledger, 20)
-    assert send(ledger, stripe, SmtpTransport(smtp[1]), write=one_of_two).sent == 20
+    assert send(ledger, stripe, SmtpTransport(smtp[1]), merchant=of_two_subjects(tmp_path)).sent == 20
     with ledger.write() as connection:
         query = select(message.c.case_id, message.c.variant).where(message.c.state == "sent")
         drawn = connection.execute(query.order_by(message.c.id)).all()
         for number, row in enumerate(drawn):
             before = timedelta(hours=-1 if number == 0 else 1)
-            if row.variant == "a":
+            if row.variant == "plain":
                 values = {"state": "recovered", "closed_at": NOW + before}
                 connection.execute(
                     recovery_case.update().where(recovery_case.c.id == row.case_id).values(**values)
                 )
     export(ledger, tmp_path / "export")
     found = duckdb.sql(OUTCOME.format(tmp_path / "export")).fetchall()
-    sent = {name: sum(row.variant == name for row in drawn) for name in ("a", "b")}
-    paid_before = int(drawn[0].variant == "a")
-    assert found == [("a", sent["a"], sent["a"] - paid_before), ("b", sent["b"], 0)]
+    sent = {name: sum(row.variant == name for row in drawn) for name in ("plain", "reminder")}
+    paid_before = int(drawn[0].variant == "plain")
+    assert found == [("plain", sent["plain"], sent["plain"] - paid_before), ("reminder", sent["reminder"], 0)]
     assert min(sent.values()) > 0
-
-
-def test_variants_are_drawn_evenly() -> None:
-    drawn = [pick(f"message-{number}", ("a", "b", "c")) for number in range(3000)]
-    assert all(900 < drawn.count(name) < 1100 for name in "abc")
-    assert {pick(f"m{number}", ("only",)) for number in range(50)} == {"only"}
 
 
 def test_a_receipt_is_for_what_was_paid_and_needs_no_link(ledger: Ledger, smtp: tuple[Sink, str]) -> None:
@@ -247,7 +239,11 @@ def test_a_receipt_is_for_what_was_paid_and_needs_no_link(ledger: Ledger, smtp: 
     bare = Merchant("a <a@b.test>", "A", "", "s@x.test", None, SALT)
     with ledger.write() as connection:
         row: Any = connection.execute(select(message).order_by(message.c.step)).mappings().first()
-        connection.execute(message.insert().values(**{**row, "id": "0" * 32, "step": 99, "kind": "receipt"}))
+        connection.execute(
+            message.insert().values(
+                **{**row, "id": "0" * 32, "step": 99, "kind": "receipt", "template": "receipt"}
+            )
+        )
         connection.execute(message.update().where(message.c.kind == "dunning").values(state="dropped"))
         connection.execute(recovery_case.update().values(state="recovered"))
     stripe.intents["pi_1"]["status"] = "succeeded"
@@ -265,14 +261,16 @@ def test_a_mail_that_is_too_long_is_not_sent_and_stops_no_other(
     def long_once(letter: Letter) -> Content:
         content = render(letter)
         if not endless:
-            endless.append(letter.message_id)
-            return Content(content.subject, content.html, "x" * 300_000, content.locale)
+            endless.append(letter.name)
+            return replace(content, text="x" * 300_000)
         return content
 
     result = send(ledger, stripe, SmtpTransport(smtp[1]), write=long_once)
     assert (result.sent, result.later) == (2, 1)
     (row,) = anomalies.still_open(ledger)
-    assert (row["kind"], row["subject"]) == ("mail_failed", endless[0])
+    with ledger.read() as connection:
+        query = select(recovery_case.c.customer_id).join(message).where(message.c.id == row["subject"])
+        assert [row["kind"], *connection.execute(query).scalars()] == ["mail_failed", *endless]
     assert "bytes" in row["detail"]
 
 

@@ -1,7 +1,11 @@
 """Mails over real SMTP on loopback, from a real ledger: each at most once, and none without a reason."""
 
+import email
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
+from email import policy as email_policy
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +13,17 @@ import pytest
 from sqlalchemy import select
 
 from tests.fake_stripe import NOW, failed_row, failed_table
-from tests.outreach.post import SALT, Sink, Stripe, enrolled, send, states
+from tests.outreach.post import MERCHANT, SALT, Sink, Stripe, enrolled, send, states
+from tinko_pipelines.clock import FixedClock
 from tinko_pipelines.errors import GatewayError, MailError, SettingsError
 from tinko_pipelines.gateway.records import Answer
-from tinko_pipelines.ledger import anomalies, caps
+from tinko_pipelines.ledger import anomalies, caps, cases
 from tinko_pipelines.ledger.control import pause
 from tinko_pipelines.ledger.schema import cap_refusal, case_event, message, recovery_case, suppression
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.outreach import outbox
 from tinko_pipelines.outreach.addresses import hash_address
-from tinko_pipelines.outreach.send import SendResult, SentMail
+from tinko_pipelines.outreach.send import SendResult, SentMail, send_due
 from tinko_pipelines.outreach.smtp import SmtpTransport
 from tinko_pipelines.outreach.transport import FileTransport, Mail
 from tinko_pipelines.retry.enrol import enrol
@@ -199,6 +204,13 @@ def test_a_mail_that_cannot_go_out_before_the_plan_ends_is_dropped(ledger: Ledge
     assert ("dropped", "tinko_address_24h lets no mail through before the plan is over") in states(ledger)
 
 
+def recover(ledger: Ledger, at: datetime) -> None:
+    """The debt is paid, as the engine would write it down."""
+    with ledger.write() as connection:
+        (case,) = connection.execute(select(recovery_case)).mappings()
+        cases.close(connection, dict(case), "recovered", "our retry succeeded", at, "test")
+
+
 def test_a_receipt_in_doubt_is_sent_once_more_and_never_a_third_time(ledger: Ledger, tmp_path: Path) -> None:
     class Lost:
         def __init__(self) -> None:
@@ -210,25 +222,217 @@ def test_a_receipt_in_doubt_is_sent_once_more_and_never_a_third_time(ledger: Led
 
     stripe, transport = Stripe(), Lost()
     enrolled(ledger, stripe)
-    with ledger.write() as connection:
-        row = connection.execute(select(message).order_by(message.c.step)).mappings().first()
-        assert row is not None
-        receipt = {**row, "id": "receipt", "step": 99, "kind": "receipt"}
-        connection.execute(message.insert().values(**receipt))
-        connection.execute(message.update().where(message.c.kind == "dunning").values(state="dropped"))
-        connection.execute(recovery_case.update().values(state="recovered"))
-    assert send(ledger, stripe, transport).dropped == 1, "what is not paid has no receipt"
-    with ledger.write() as connection:
-        connection.execute(
-            message.update().where(message.c.kind == "receipt").values(state="scheduled", drop_reason=None)
-        )
-    stripe.intents["pi_1"]["status"] = "succeeded"
+    send(ledger, stripe, FileTransport(tmp_path))
+    recover(ledger, NOW)
     assert send(ledger, stripe, transport).later == 1
     assert send(ledger, stripe, transport).in_doubt == 1
     assert send(ledger, stripe, transport).counts() == SendResult().counts()
+    with ledger.read() as connection:
+        receipt = connection.execute(select(message.c.id).where(message.c.kind == "receipt")).scalar_one()
     first, second = transport.taken
     assert first == second
-    assert b"Message-ID: <receipt@acme.test>\r\n" in first
+    assert f"Message-ID: <{receipt}@acme.test>\r\n".encode() in first
+
+
+def test_who_was_reminded_is_thanked_once_the_debt_is_recovered_at_any_hour(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    send(ledger, stripe, FileTransport(tmp_path / "reminder"))
+    recover(ledger, NOW + timedelta(hours=14))
+    assert send(ledger, stripe, FileTransport(tmp_path / "receipt"), after_hours=14).sent == 1
+    assert send(ledger, stripe, FileTransport(tmp_path / "receipt"), after_hours=15).sent == 0
+    (file,) = (tmp_path / "receipt").glob("*.eml")
+    mail = email.message_from_bytes(file.read_bytes(), policy=email_policy.default)
+    assert isinstance(mail, EmailMessage)
+    assert mail["Subject"] == "Thank you: your payment of $10.00 to Acme has arrived"
+    body = mail.get_body(("plain",))
+    assert body is not None
+    assert "https://pay.test" not in body.get_content()
+    assert [state for state, _ in states(ledger)] == ["sent", "dropped", "dropped", "dropped", "sent"]
+
+
+def test_who_heard_of_nothing_gets_no_receipt_and_nobody_gets_two(ledger: Ledger, tmp_path: Path) -> None:
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    recover(ledger, NOW)
+    assert send(ledger, stripe, FileTransport(tmp_path / "outbox")).counts() == SendResult().counts()
+    assert {state for state, _ in states(ledger)} == {"dropped"}
+
+
+@pytest.mark.parametrize("end", ["paid_elsewhere", "cancelled", "exhausted", "needs_human"])
+def test_no_receipt_where_nothing_was_recovered(ledger: Ledger, tmp_path: Path, end: str) -> None:
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    send(ledger, stripe, FileTransport(tmp_path))
+    with ledger.write() as connection:
+        (case,) = connection.execute(select(recovery_case)).mappings()
+        cases.close(connection, dict(case), end, "test", NOW, "test")
+    with ledger.read() as connection:
+        assert connection.execute(select(message).where(message.c.kind == "receipt")).first() is None
+
+
+@pytest.mark.parametrize(
+    ("charge", "found"),
+    [
+        ({"disputed": True}, "charge ch_1 is disputed"),
+        ({"refunded": True}, "charge ch_1 was refunded"),
+        ({"amount_refunded": 1}, "charge ch_1 was refunded"),
+        ({"status": "failed"}, None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["intent", "invoice", "charge"])
+def test_no_mail_about_what_is_disputed_or_was_refunded(
+    ledger: Ledger, tmp_path: Path, kind: str, charge: dict[str, Any], found: str | None
+) -> None:
+    whole = {"id": "ch_1", "status": "failed", "payment_intent": "pi_1", **charge}
+
+    class Contested(Stripe):
+        def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+            if path == "/v1/charges/ch_1":
+                return Answer(200, body=whole)
+            if path == "/v1/invoices/in_1":
+                assert "payments" in (params or {})["expand"]
+                part = {"status": "paid", "payment": {"payment_intent": "pi_1"}}
+                return Answer(200, body={"id": "in_1", "status": "open", "payments": {"data": [part]}})
+            if path == "/v1/charges":
+                assert (params or {})["payment_intent"] == "pi_1"
+                return Answer(200, body={"data": [whole]})
+            answer = super().get(path, params)
+            if "latest_charge" in (params or {}).get("expand", ()):
+                return Answer(200, body={**(answer.body or {}), "latest_charge": whole})
+            return answer
+
+    named: dict[str, dict[str, Any]] = {
+        "intent": {},
+        "invoice": {"debt_kind": "invoice", "debt_id": "in_1", "invoice_id": "in_1"},
+        "charge": {"debt_kind": "charge", "debt_id": "ch_1", "payment_intent_id": None},
+    }
+    stripe = Contested()
+    enrolled(ledger, stripe, **named[kind])
+    send(ledger, stripe, FileTransport(tmp_path))
+    assert states(ledger)[0] == (("sent", None) if found is None else ("dropped", found))
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["javascript:alert(1)", 'https://pay.test/"><b>', "https://pay.test/ x", "ftp://pay.test", "data:,x"],
+)
+def test_what_is_no_address_of_a_page_is_not_linked(ledger: Ledger, tmp_path: Path, link: str) -> None:
+    class Odd(Subscribed):
+        def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+            answer = super().get(path, params)
+            found = {**(answer.body or {}), "hosted_invoice_url": link}
+            return Answer(200, body=found) if "/invoices/" in path else answer
+
+    stripe = Odd()
+    enrolled(ledger, stripe, debt_kind="invoice", debt_id="in_1", invoice_id="in_1", subscription_id="sub_1")
+    send(ledger, stripe, FileTransport(tmp_path))
+    assert states(ledger)[0] == ("dropped", "no link to act on")
+
+
+@pytest.mark.parametrize(
+    ("country", "hours", "waits_until"),
+    [
+        (
+            "GB",
+            9,
+            NOW + timedelta(hours=19),
+        ),  # 21:00 or 22:00 in London, so it waits for 8:00 there, 7:00 UTC
+        ("JP", 0, NOW + timedelta(hours=11)),  # 21:01 in Tokyo
+        ("IN", 5, NOW + timedelta(hours=14.5)),  # half past ten at night in Kolkata
+        ("US", 0, NOW + timedelta(hours=6)),  # day everywhere in the USA only once it is eight in Hawaii
+    ],
+)
+def test_a_mail_due_at_night_waits_for_its_customers_day_and_goes_out_then(
+    ledger: Ledger, tmp_path: Path, country: str, hours: int, waits_until: datetime
+) -> None:
+    stripe, transport = Stripe(), FileTransport(tmp_path / "outbox")
+    stripe.customer["address"] = {"country": country}
+    enrolled(ledger, stripe)
+    assert send(ledger, stripe, transport, after_hours=hours).counts() == SendResult(later=1).counts()
+    with ledger.read() as connection:
+        first = connection.execute(select(message).order_by(message.c.step)).mappings().first()
+    assert first is not None
+    assert (first["state"], first["due_at"]) == ("scheduled", waits_until)
+    clock = FixedClock(waits_until - timedelta(seconds=1))
+    options: dict[str, Any] = {"merchant": MERCHANT, "max_seconds": 20, "owner": "test", "dry_run": False}
+    assert send_due(ledger, stripe, transport, clock, **options).later == 0
+    assert send_due(ledger, stripe, transport, FixedClock(waits_until), **options).sent == 1
+
+
+def test_a_cap_that_ends_at_night_does_not_send_at_night(ledger: Ledger, tmp_path: Path) -> None:
+    stripe, transport = Stripe(), FileTransport(tmp_path)
+    two_debts_of_one_address(ledger, stripe)
+    assert send(ledger, stripe, transport, after_hours=7.5).sent == 1  # 20:31 in London
+    stripe.customer["address"] = {"country": "DE"}
+    assert (
+        send(ledger, stripe, transport, after_hours=31.5).later == 1
+    )  # 21:31 in Berlin, and the cap is free
+    with ledger.read() as connection:
+        query = select(message.c.due_at).where(message.c.detail == "waits for the customer's day")
+        assert connection.execute(query).scalars().all() == [NOW + timedelta(hours=42)]
+    assert send(ledger, stripe, transport, after_hours=42).sent == 1
+
+
+def test_weekends_are_left_out_where_the_merchant_wants_that(ledger: Ledger, tmp_path: Path) -> None:
+    stripe, transport = Stripe(), FileTransport(tmp_path)
+    enrolled(ledger, stripe)
+    quiet = replace(MERCHANT, weekends=False)
+    assert send(ledger, stripe, transport, after_hours=48, merchant=quiet).later == 1  # Saturday
+    assert send(ledger, stripe, transport, after_hours=48).sent == 0, "it has been moved"
+    assert send(ledger, stripe, transport, after_hours=4 * 24, merchant=quiet).sent == 1  # Monday
+
+
+def test_a_mail_whose_customer_sleeps_until_the_plan_is_over_is_dropped(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    stripe = Stripe()
+    enrolled(ledger, stripe)
+    with ledger.write() as connection:
+        connection.execute(recovery_case.update().values(plan_ends_at=NOW + timedelta(hours=12)))
+    send(ledger, stripe, FileTransport(tmp_path), after_hours=9)
+    assert states(ledger)[0] == ("dropped", "the plan is over before the hours of mail")
+
+
+@pytest.mark.parametrize(
+    ("executed", "stripe_retries", "found"),
+    [
+        (0, False, "We will try your payment"),
+        (5, False, "did not go through"),
+        (5, True, "We will try your payment"),
+    ],
+)
+def test_a_mail_promises_another_try_only_while_one_is_ahead(
+    ledger: Ledger, tmp_path: Path, executed: int, stripe_retries: bool, found: str
+) -> None:
+    class Retried(Subscribed):
+        def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+            answer = super().get(path, params)
+            ahead = {"next_payment_attempt": 1_790_000_000 if stripe_retries else None}
+            return Answer(200, body={**(answer.body or {}), **ahead}) if "/invoices/" in path else answer
+
+    stripe = Retried()
+    changes = {"debt_kind": "invoice", "debt_id": "in_1", "invoice_id": "in_1", "subscription_id": "sub_1"}
+    row = failed_row("in_1", **{**changes, "collection_method": "charge_automatically"})
+    enrol(ledger, failed_table(row), now=NOW, policy=Policy.from_settings(Settings()))
+    with ledger.write() as connection:
+        connection.execute(recovery_case.update().values(executed_attempts=executed))
+    assert send(ledger, stripe, FileTransport(tmp_path), after_hours=24).sent == 1
+    (file,) = tmp_path.glob("*.eml")
+    mail = email.message_from_bytes(file.read_bytes(), policy=email_policy.default)
+    assert found in mail["Subject"]
+
+
+def test_a_last_notice_is_not_sent_while_a_retry_is_ahead(ledger: Ledger, tmp_path: Path) -> None:
+    stripe = Stripe()
+    stripe.add("pi_1", passes=False)
+    enrol(ledger, failed_table(failed_row("pi_1")), now=NOW, policy=Policy())
+    for days in (1.1, 6.1, 12.1):
+        send(ledger, stripe, FileTransport(tmp_path), after_hours=days * 24)
+    gone = "step 3 is not for a case with retries ahead"
+    assert states(ledger) == [("sent", None), ("sent", None), ("dropped", gone)]
 
 
 def test_a_pause_stops_mail_and_loses_none(ledger: Ledger, tmp_path: Path) -> None:

@@ -107,6 +107,13 @@ def prepare(sim: Simulation, connection: Connection, case: dict[str, Any], at: d
     )
 
 
+MAILS = (
+    ("card_expired", "customer", (0, 3, 7, 14), "plan"),
+    ("insufficient_funds", "wait_stripe", (3, 8, 14), "failure"),
+    ("insufficient_funds", "retry", (3, 8, 14), "failure"),
+)
+
+
 @pytest.mark.parametrize("zone", ZONES)
 def test_plans_keep_their_distances_on_the_days_the_clocks_are_set(zone: str) -> None:
     policy = Policy()
@@ -118,9 +125,12 @@ def test_plans_keep_their_distances_on_the_days_the_clocks_are_set(zone: str) ->
                 assert all(8 <= moment.hour < 11 for moment in times)
                 assert all(late - early >= 25 * HOUR for early, late in pairwise(times))
                 assert times[0] >= failed + 24.5 * HOUR
-            for move in ("customer", "wait_stripe"):
-                mails = policy.message_times(move, failed, now)
-                assert [moment - now for moment in mails] == [0 * DAY, 3 * DAY, 7 * DAY]
+            for category, move, days, start in MAILS:
+                row = {"category": category, "account_id": "a", "currency": "eur", "amount_minor": 1}
+                sequence = policy.sequences.of(row, move)
+                assert sequence is not None
+                counted = now if start == "plan" else failed
+                assert [moment - counted for moment in sequence.times(failed, now)] == [n * DAY for n in days]
 
 
 @settings(derandomize=True, database=None, deadline=None)

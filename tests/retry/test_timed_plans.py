@@ -169,7 +169,7 @@ def test_a_model_that_fails_keeps_nobody_from_being_planned(ledger: Ledger, how:
     assert (result.created, case["policy_version"]) == (1, "ladder-1")
     assert len(result.notices) == 1
     assert result.notices[0].startswith("model broken failed: ")
-    assert set(json.loads(case["plan"])) == {"retries", "messages", "max_attempts"}
+    assert set(json.loads(case["plan"])) == {"retries", "messages", "max_attempts", "sequence"}
 
 
 def test_a_model_without_an_opinion_leaves_the_ladder(ledger: Ledger) -> None:

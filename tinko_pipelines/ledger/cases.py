@@ -3,14 +3,16 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
-from tinko_pipelines.ledger import links
+from tinko_pipelines.ledger import ids, links
 from tinko_pipelines.ledger.schema import case_event, message, recovery_case
 
 BY_LINK = "after our mail (link)"
 CLOSED = ("recovered", "paid_elsewhere", "exhausted", "cancelled", "not_ours")
 DETAIL_LIMIT_CHARACTERS = 500
+RECEIPT_STEP = 99
+"""Behind every step of a sequence."""
 
 
 def record(
@@ -74,7 +76,8 @@ def close(
 ) -> None:
     """Move the case to `state` (an end, or a person), drop its unsent mail and record why.
 
-    What was paid elsewhere after a customer had gone on from a link of ours was paid by that link.
+    What was paid elsewhere after a customer had gone on from a link of ours was paid by that link. Who was
+    reminded of a debt that is recovered gets a receipt.
     """
     link = links.followed(connection, case["id"]) if state == "paid_elsewhere" else None
     if link is not None:
@@ -87,7 +90,34 @@ def close(
         .where(message.c.case_id == case["id"], message.c.state == "scheduled")
         .values(state="dropped", drop_reason=f"case {state}: {reason}"[:200])
     )
+    if state == "recovered":
+        _thank(connection, case, at)
     record(connection, case, at, actor, "closed", to_state=state, attempt_id=attempt_id, detail=reason)
+
+
+def _thank(connection: Connection, case: dict[str, Any], at: datetime) -> None:
+    """A retry that nobody heard of needs no word; a reminder that may have gone out does."""
+    mails = select(message).where(message.c.case_id == case["id"])
+    known = connection.execute(mails).mappings().all()
+    reminded = any(
+        row["kind"] == "dunning" and row["state"] in ("sending", "sent", "in_doubt") for row in known
+    )
+    if not reminded or any(row["kind"] == "receipt" for row in known):
+        return
+    connection.execute(
+        message.insert().values(
+            id=ids.receipt_id(case["id"]),
+            case_id=case["id"],
+            account_id=case["account_id"],
+            livemode=case["livemode"],
+            step=RECEIPT_STEP,
+            kind="receipt",
+            template="receipt",
+            locale=case["locale"],
+            state="scheduled",
+            due_at=at,
+        )
+    )
 
 
 def reopen(

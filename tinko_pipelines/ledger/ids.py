@@ -24,3 +24,8 @@ def idempotency_key(attempt: str) -> str:
 def message_id(case: str, step: int) -> str:
     """The id of one step of a case's mail sequence."""
     return str(uuid5(NAMESPACE, f"{case}:mail:{step}"))
+
+
+def receipt_id(case: str) -> str:
+    """The id of a case's one receipt."""
+    return str(uuid5(NAMESPACE, f"{case}:receipt"))

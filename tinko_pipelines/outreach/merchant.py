@@ -1,16 +1,17 @@
 """Who writes, and what each of his mails consists of."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime, parseaddr
 from typing import Any
 from urllib.parse import quote
 
 from tinko_pipelines.errors import SettingsError
-from tinko_pipelines.outreach import mime
+from tinko_pipelines.outreach import mime, sequences
 from tinko_pipelines.outreach.addresses import hash_address, read_or_make_salt, return_path, unsubscribe_token
 from tinko_pipelines.outreach.render import Content
+from tinko_pipelines.outreach.sequences import Sequences
 from tinko_pipelines.outreach.transport import Mail
 from tinko_pipelines.settings import Settings
 
@@ -19,7 +20,7 @@ LinkOf = Callable[[dict[str, Any]], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Merchant:
-    """Who writes: the brand of a mail, where answers go, and the salt its addresses are hashed with."""
+    """Who writes, what and when: brand, sequences, hours, where answers go, and the salt addresses are hashed with."""
 
     sender: str
     name: str
@@ -31,6 +32,11 @@ class Merchant:
     bounce_domain: str | None = None
     link_of: LinkOf = lambda _case: None
     """Makes a recovery link for a case, written down before it is told; None where there is to be none."""
+    colour: str = "#1f5fd0"
+    logo_url: str | None = None
+    time_zone: str = "UTC"
+    weekends: bool = True
+    sequences: Sequences = field(default_factory=sequences.default)
 
     @classmethod
     def from_settings(cls, settings: Settings, link_of: LinkOf = lambda _case: None) -> "Merchant":
@@ -50,6 +56,11 @@ class Merchant:
             settings.public_url,
             settings.bounce_domain,
             link_of,
+            settings.brand_colour,
+            settings.brand_logo_url,
+            settings.time_zone,
+            settings.mail_weekends,
+            sequences.load(settings.sequences),
         )
 
     def header_of(self, message_id: str) -> str:

@@ -162,6 +162,16 @@ def _put_off(connection: Connection, row: dict[str, Any], refusal: caps.Refusal,
     return PUT_OFF
 
 
+def wait_for_hours(ledger: Ledger, row: dict[str, Any], until: datetime) -> None:
+    """Let a reminder wait until its customer's day has begun; it is looked at anew then."""
+    with ledger.write() as connection:
+        connection.execute(
+            message.update()
+            .where(message.c.id == row["id"], message.c.state == "scheduled")
+            .values(due_at=until, detail="waits for the customer's day")
+        )
+
+
 def put_off(ledger: Ledger, row: dict[str, Any], error: Exception, now: datetime, until: datetime) -> None:
     """Let a message that cannot be prepared wait; what is no fault of Stripe's is also for a person to see."""
     unread = isinstance(error, GatewayError)

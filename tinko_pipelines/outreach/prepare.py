@@ -1,23 +1,21 @@
-"""From a message that is due to the mail it is: the look at Stripe, whom it goes to, what it says. Changes nothing."""
+"""From a message that is due to the mail it is: the look at Stripe, whom it goes to and when, what it says."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parseaddr
+from datetime import UTC, datetime
 from typing import Any
 
-from tinko_pipelines.errors import GatewayError, MailError
+from tinko_pipelines.errors import MailError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import bodies, outbox
+from tinko_pipelines.outreach import bodies, hours, outbox
+from tinko_pipelines.outreach.addressee import Addressee, is_link, look
 from tinko_pipelines.outreach.addresses import hash_address
+from tinko_pipelines.outreach.hours import Zones
 from tinko_pipelines.outreach.merchant import Merchant, compose
-from tinko_pipelines.outreach.render import Content, Letter, one_line
+from tinko_pipelines.outreach.render import Content, Letter
+from tinko_pipelines.outreach.sequences import RECEIPT, subject_for, template_now
 from tinko_pipelines.outreach.transport import Mail
-
-_SUBSCRIPTION = "parent.subscription_details.subscription"
-_ENDED = ("canceled", "incomplete_expired")
-_PAID = ("paid", "succeeded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +29,6 @@ class Ready:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class _Addressee:
-    email: str
-    name: str
-    link: str
-
-
 def prepare(
     ledger: Ledger,
     gateway: Gateway,
@@ -45,15 +36,21 @@ def prepare(
     merchant: Merchant,
     now: datetime,
     write: Callable[[Letter], Content],
-) -> Ready | str:
-    """The mail as it would go out, after the look at Stripe; a word when there is nothing to send.
+) -> Ready | str | datetime:
+    """The mail as it would go out, after the look at Stripe.
 
-    One that was claimed before goes out as it was written then, to whom it was written then.
+    A word when there is nothing to send, a moment when it is too early in its customer's day. One that was claimed before
+    goes out as it was written then, to whom it was written then.
     """
     case = outbox.case_of(row)
-    found = _look(gateway, case, merchant, row["kind"])
+    found = look(gateway, case, row["kind"])
     if isinstance(found, str):
         return found
+    zones = hours.zones_for(found.customer, case["card_country"], merchant.time_zone)
+    if row["kind"] != RECEIPT:
+        opens = hours.next_open(now, zones, weekends=merchant.weekends)
+        if opens > now:
+            return opens if opens < case["plan_ends_at"] else "the plan is over before the hours of mail"
     hashed = hash_address(found.email, merchant.salt)
     body = bodies.fixed(ledger, row["id"]) if row["fence"] > 0 else None
     if body is not None:
@@ -62,7 +59,10 @@ def prepare(
             return "the address has changed since it was written"
         mail = merchant.envelope(row["id"], recipient, body)
         return Ready(mail, hashed, row["subject"], row["variant"], now)
-    content = write(_letter(row, case, found, merchant))
+    letter = _letter(row, case, found, merchant, zones, now)
+    if isinstance(letter, str):
+        return letter
+    content = write(letter)
     thread, account_id = row["first_header"], row["account_id"]
     body = compose(content, found.email, merchant, row["id"], now, account_id=account_id, thread=thread)
     if len(body) > bodies.MOST_BYTES:
@@ -71,66 +71,33 @@ def prepare(
     return Ready(mail, hashed, content.subject, content.variant, now)
 
 
-def _look(gateway: Gateway, case: dict[str, Any], merchant: Merchant, mail_kind: str) -> _Addressee | str:
-    """Ask Stripe whether the debt is still owed, or paid for a receipt, and whom to write to; a word when nothing is to be sent."""
-    kind, name, owed = _debt(case)
-    receipt = mail_kind == "receipt"
-    debt = _read(gateway, f"/v1/{kind}/{name}", {"expand": [_SUBSCRIPTION]} if kind == "invoices" else None)
-    if debt is None:
-        return "the debt is gone at Stripe"
-    if debt.get("status") not in (_PAID if receipt else owed):
-        return f"the debt is {debt.get('status')}"
-    subscription = ((debt.get("parent") or {}).get("subscription_details") or {}).get("subscription")
-    if not receipt and isinstance(subscription, dict) and subscription.get("status") in _ENDED:
-        return "the subscription has ended"
-    customer = _read(gateway, f"/v1/customers/{case['customer_id']}") if case["customer_id"] else None
-    if customer is None or customer.get("deleted"):
-        return "the customer is deleted"
-    email = customer.get("email") or ""
-    if not _is_address(email):
-        return "no usable address"
-    own = None if receipt else merchant.link_of(case)
-    link = own or debt.get("hosted_invoice_url") or merchant.update_card_url
-    if not link and not receipt:
+def _letter(
+    row: dict[str, Any], case: dict[str, Any], to: Addressee, merchant: Merchant, zones: Zones, now: datetime
+) -> Letter | str:
+    """What the mail says; a word when its step's condition holds no more, or it would lead nowhere."""
+    receipt = row["kind"] == RECEIPT
+    step = None if receipt else merchant.sequences.step(case["plan"], row["step"])
+    retries_ahead = to.stripe_retries or case["executed_attempts"] < case["max_attempts"]
+    template = template_now(step, row["template"], retries_ahead)
+    if template is None:
+        return f"step {row['step']} is not for a case with{'' if retries_ahead else 'out'} retries ahead"
+    link = "" if receipt else merchant.link_of(case) or to.page or merchant.update_card_url or ""
+    if not receipt and not is_link(link):
         return "no link to act on"
-    return _Addressee(email, customer.get("name") or "", link or "")
-
-
-def _debt(case: dict[str, Any]) -> tuple[str, str, tuple[str, ...]]:
-    """Where the debt is read, its id, and in which states it is still owed."""
-    if case["invoice_id"]:
-        return "invoices", case["invoice_id"], ("open",)
-    if case["payment_intent_id"]:
-        unpaid = ("requires_payment_method", "requires_confirmation", "requires_action")
-        return "payment_intents", case["payment_intent_id"], unpaid
-    return "charges", case["debt_id"], ("failed",)
-
-
-def _read(gateway: Gateway, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-    answer = gateway.get(path, params)
-    if answer.http_status == 404:
-        return None
-    if not answer.ok or answer.body is None:
-        why = answer.transport_error or f"HTTP {answer.http_status}"
-        raise GatewayError(f"Stripe could not be asked about {path} ({why}): its mail waits")
-    return dict(answer.body)
-
-
-def _is_address(text: str) -> bool:
-    return one_line(text) == text and parseaddr(text)[1] == text and text.count("@") == 1 and text.isascii()
-
-
-def _letter(row: dict[str, Any], case: dict[str, Any], to: _Addressee, merchant: Merchant) -> Letter:
     return Letter(
-        template=row["template"],
-        locale=row["locale"],
+        template=template,
+        variant=subject_for(step, template, row["id"]),
+        locale=to.locale or row["locale"],
         amount_minor=case["amount_minor"],
         currency=case["currency"],
-        failed_at=case["first_failed_at"],
+        failed_at=case["first_failed_at"].astimezone(zones[0] if len(zones) == 1 else UTC),
+        open_days=(now - case["first_failed_at"]).days,
         name=to.name,
-        link=to.link,
+        link=link,
+        number=to.number,
         merchant=merchant.name,
         support=merchant.support,
         address=merchant.address,
-        message_id=row["id"],
+        colour=merchant.colour,
+        logo_url=merchant.logo_url,
     )

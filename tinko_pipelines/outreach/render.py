@@ -1,38 +1,48 @@
 """From a template's name and values to subject, HTML and text. Values are data: they never become code."""
 
-import json
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from babel.dates import format_date
+from babel.dates import format_date, format_timedelta
 from babel.numbers import format_currency
 from jinja2 import FileSystemLoader, StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 
 from tinko_pipelines.money import decimals
+from tinko_pipelines.outreach import languages
+from tinko_pipelines.outreach.sequences import RECEIPT
 
 FOLDER = Path(__file__).parent / "templates"
-FALLBACK_LOCALE = "en"
+LONGEST_NAME = 60
+LAST_NOTICE = "last_notice"
+_JOINERS = "\u200c\u200d"
+"""Invisible, and yet letters of Indic names are not written right without them."""
+_NO_NAME = re.compile(r"[@/\\<>{}\[\]|=;:]|\w\.\w|\d{5}", re.UNICODE)
+"""What stands in no person's name and may become a link, markup or a message of its own in some mail program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A rendered mail: one line of subject, an HTML page with inlined styles, plain text; which of several subjects it has."""
+    """A rendered mail: one line of subject, an HTML page with inlined styles, plain text, and the subject's name."""
 
     subject: str
     html: str
     text: str
     locale: str
-    variant: str | None = None
+    variant: str
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What a mail is about. `amount_minor` is in minor units of `currency`; `link` is where to act; subjects are drawn by `message_id`."""
+    """What a mail is about. `amount_minor` is in minor units of `currency`; `link` is where to act.
+
+    `number` is the invoice's, `variant` the name of a subject, `open_days` since when it is owed.
+    """
 
     template: str
     locale: str | None
@@ -44,19 +54,22 @@ class Letter:
     merchant: str
     support: str
     address: str
-    message_id: str = ""
+    number: str | None = None
+    variant: str = languages.FIRST_SUBJECT
+    open_days: int = 0
+    colour: str = "#1f5fd0"
+    logo_url: str | None = None
 
 
 def one_line(text: str) -> str:
     """`text` without line breaks and other control characters, so that no header can be smuggled in."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in text).split())
 
 
-@cache
-def texts() -> dict[str, dict[str, dict[str, str]]]:
-    """All texts by locale, template and part."""
-    loaded: dict[str, dict[str, dict[str, str]]] = json.loads((FOLDER / "texts.json").read_text("utf-8"))
-    return loaded
+def spoken_name(text: str) -> str:
+    """The name to greet with; empty for what is no person's name, so that nobody writes to others through us."""
+    name = one_line(text)
+    return "" if len(name) > LONGEST_NAME or _NO_NAME.search(name) else name
 
 
 @cache
@@ -67,38 +80,81 @@ def _environment(autoescape: bool) -> SandboxedEnvironment:
 
 
 @cache
-def _compiled(part: str) -> Template:
-    return _environment(False).from_string(part)
+def _compiled(text: str) -> Template:
+    return _environment(False).from_string(text)
 
 
-def language(locale: str | None) -> str:
-    """The language of ours that fits `locale` best: `de-AT` becomes `de`, what we lack becomes English."""
-    short = (locale or FALLBACK_LOCALE).replace("_", "-").split("-")[0].lower()
-    return short if short in texts() else FALLBACK_LOCALE
+@cache
+def _inliner() -> Any:
+    import css_inline
+
+    return css_inline.CSSInliner(load_remote_stylesheets=False)
 
 
 def render(letter: Letter) -> Content:
     """Render subject, HTML and text in the customer's language; raises KeyError for an unknown template."""
-    import css_inline
+    chosen = languages.choose(letter.locale, letter.template, letter.variant)
+    values = _values(letter, chosen.locale)
+    said = _said(letter, chosen, values)
+    subject = one_line(_compiled(chosen.wording.subjects[chosen.subject]).render(values))
+    page = {**values, **said, "subject": subject, "ink": ink_on(letter.colour), "colour": letter.colour}
+    page |= {"logo_url": letter.logo_url}
+    text = _environment(False).get_template("mail.txt.j2").render(page)
+    html = _inliner().inline(_environment(True).get_template("mail.html.j2").render(page))
+    return Content(subject, html, text, chosen.locale, chosen.subject)
 
-    locale = language(letter.locale)
-    parts = texts()[locale][letter.template]
+
+def _values(letter: Letter, locale: str) -> dict[str, Any]:
+    """What a text may name."""
     exact = Decimal(letter.amount_minor).scaleb(-decimals(letter.currency))
-    amount = format_currency(exact, letter.currency.upper(), locale=locale)
-    values: dict[str, Any] = {
-        "amount": amount,
+    return {
+        "amount": one_line(format_currency(exact, letter.currency.upper(), locale=locale)),
         "date": format_date(letter.failed_at, format="long", locale=locale),
-        "name": one_line(letter.name),
-        "merchant": letter.merchant,
+        "name": spoken_name(letter.name),
+        "merchant": one_line(letter.merchant),
         "support": letter.support,
         "address": letter.address,
         "link": letter.link,
         "locale": locale,
     }
-    plain, rich = _environment(False), _environment(True)
-    subject = one_line(_compiled(parts["subject"]).render(values))
-    spoken = {key: _compiled(part).render(values) for key, part in parts.items()}
-    text = plain.get_template("mail.txt.j2").render({**values, **spoken})
-    html = rich.get_template("mail.html.j2").render({**values, **spoken, "subject": subject})
-    inlined = css_inline.CSSInliner(load_remote_stylesheets=False).inline(html)
-    return Content(subject, inlined, text, locale)
+
+
+def _said(letter: Letter, chosen: languages.Chosen, values: dict[str, Any]) -> dict[str, Any]:
+    """The texts with their values in place, and the short table of what it is about."""
+    shared, wording = chosen.shared, chosen.wording
+    receipt = letter.template == RECEIPT
+    facts = [(shared.amount_label, values["amount"]), (shared.date_label, values["date"])]
+    if letter.number:
+        facts.append((shared.number_label, one_line(letter.number)[:LONGEST_NAME]))
+    if letter.template == LAST_NOTICE:
+        days = timedelta(days=max(1, letter.open_days))
+        # A threshold no number of days reaches keeps fourteen of them from becoming two weeks.
+        spoken = format_timedelta(days, granularity="day", threshold=10_000, locale=chosen.locale)
+        facts.append((shared.open_label, spoken))
+    texts = {
+        "greeting": shared.greeting if values["name"] else shared.greeting_unnamed,
+        "meanwhile": "" if receipt else shared.meanwhile,
+        "why": shared.why_receipt if receipt else shared.why,
+        "questions": shared.questions,
+        "preheader": wording.preheader,
+        "heading": wording.heading,
+        "button": wording.button or "",
+    }
+    rendered: dict[str, Any] = {name: _compiled(text).render(values) for name, text in texts.items()}
+    paragraphs = [_compiled(text).render(values) for text in wording.paragraphs]
+    return {**rendered, "facts": facts, "paragraphs": paragraphs}
+
+
+def ink_on(colour: str) -> str:
+    """Black or white, whichever is easier to read on a `#rrggbb`."""
+    light = luminance(colour)
+    return "#ffffff" if (1.05 / (light + 0.05)) >= ((light + 0.05) / 0.05) else "#000000"
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of a `#rrggbb`, by WCAG."""
+    parts = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -65,8 +65,8 @@ class _Post:
     on_sent: Callable[[SentMail], None] | None
     passing: Callable[[str], None]
 
-    def prepare(self, row: dict[str, Any]) -> Ready | str:
-        """The mail as it would go out, after the look at Stripe; a word when there is nothing to send."""
+    def prepare(self, row: dict[str, Any]) -> Ready | str | datetime:
+        """The mail as it would go out, after the look at Stripe; a word when there is nothing to send, a moment when it is too early."""
         return prepare(self.ledger, self.gateway, row, self.merchant, self.clock.now(), self.write)
 
     def claim(self, row: dict[str, Any], ready: Ready) -> str | None:
@@ -167,6 +167,10 @@ def send_due(
             trouble = 0
             if isinstance(found, str):
                 tally[post.drop(row, found)] += 1
+                continue
+            if isinstance(found, datetime):
+                outbox.wait_for_hours(ledger, row, found)
+                tally["later"] += 1
                 continue
             pace.wait()
             refused = post.claim(row, found)

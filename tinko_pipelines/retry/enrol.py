@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,7 @@ from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry import poison, replan
 from tinko_pipelines.retry.gate import Gate, gate, settled_as
 from tinko_pipelines.retry.opening import open_case
-from tinko_pipelines.retry.policy import Policy, template_for
+from tinko_pipelines.retry.policy import Policy
 from tinko_pipelines.retry.replan import Chances, Plan
 
 ACTOR = "enrol"
@@ -163,7 +163,7 @@ def _revise(
     if passed.move == "wait_stripe":
         return _leave_to_stripe(connection, case, row, now, policy)
     if not passed.retry:
-        return _leave_to_customer(connection, case, row, passed, now)
+        return _leave_to_customer(connection, case, row, passed, now, policy)
     if replan.has_new_card(case, row) or case["move"] == "wait_stripe":
         return _replan(connection, case, row, now, policy, chances)
     replanned = replan.place_anew(connection, case, row, now, policy, chances, ACTOR)
@@ -189,7 +189,12 @@ def _leave_to_stripe(
 
 
 def _leave_to_customer(
-    connection: Connection, case: dict[str, Any], row: dict[str, Any], passed: Gate, now: datetime
+    connection: Connection,
+    case: dict[str, Any],
+    row: dict[str, Any],
+    passed: Gate,
+    now: datetime,
+    policy: Policy,
 ) -> str:
     """Give up the retries of a case whose card may no longer be tried, and let its mails say so."""
     if case["move"] == passed.move and case["max_attempts"] <= case["executed_attempts"]:
@@ -201,14 +206,28 @@ def _leave_to_customer(
         move=passed.move,
         max_attempts=case["executed_attempts"],
         due_at=case["plan_ends_at"],
-    )
-    connection.execute(
-        message.update()
-        .where(message.c.case_id == case["id"], message.c.state == "scheduled")
-        .values(template=template_for(passed.move, str(row["category"])))
+        **_other_mails(connection, case, row, passed.move, policy),
     )
     cases.record(connection, case, now, ACTOR, "replanned", detail=passed.reason)
     return "replanned"
+
+
+def _other_mails(
+    connection: Connection, case: dict[str, Any], row: dict[str, Any], move: str, policy: Policy
+) -> dict[str, str]:
+    """Give the mails still ahead the templates of the sequence that fits now; they keep their moments."""
+    sequence = policy.sequences.of(row, move)
+    if sequence is None:
+        return {}
+    ahead = select(message.c.id, message.c.step).where(
+        message.c.case_id == case["id"], message.c.state == "scheduled", message.c.kind == "dunning"
+    )
+    plan, steps = Plan.of(case["plan"]), sequence.steps
+    for identity, step in connection.execute(ahead).tuples().all():
+        place = len(steps) if step >= len(plan.messages) else min(step, len(steps))
+        values = {"template": steps[place - 1].template}
+        connection.execute(message.update().where(message.c.id == identity).values(**values))
+    return {"plan": replace(plan, sequence=f"{sequence.name}@{policy.sequences.version}").text()}
 
 
 def _replan(
@@ -221,7 +240,7 @@ def _replan(
 ) -> str:
     new_card = replan.has_new_card(case, row)
     schedule = policy.placed(replan.fresh_rungs(case["id"], row, now, policy, new_card=new_card), chances)
-    mails = Plan.of(case["plan"]).messages
+    before = Plan.of(case["plan"])
     ends_at = max(schedule.last + timedelta(days=policy.tail_days), case["plan_ends_at"])
     cases.change(
         connection,
@@ -233,7 +252,7 @@ def _replan(
         card_brand=row.get("card_brand"),
         card_country=row.get("card_country"),
         move="retry" if case["move"] == "wait_stripe" else case["move"],
-        plan=Plan.new(schedule, mails).text(),
+        plan=Plan.new(schedule, before.messages, before.sequence).text(),
         plan_ends_at=ends_at,
         due_at=schedule.times[0],
         max_attempts=min(20, case["executed_attempts"] + len(schedule.times)),

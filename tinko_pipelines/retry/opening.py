@@ -6,12 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from tinko_pipelines.declines.records import MOVES
 from tinko_pipelines.ledger import cases, ids
 from tinko_pipelines.ledger.schema import message, recovery_case
 from tinko_pipelines.retry import replan
 from tinko_pipelines.retry.gate import Gate, gate, settled_as, too_old
-from tinko_pipelines.retry.policy import Policy, template_for
+from tinko_pipelines.retry.policy import Policy
 from tinko_pipelines.retry.replan import Chances, Plan
 
 _COPIED = (
@@ -43,10 +42,12 @@ def open_case(
         policy.placed(replan.fresh_rungs(identity, row, now, policy), chances) if passed.retry else None
     )
     times = schedule.times if schedule else ()
-    mails = [] if passed.close_as else policy.message_times(passed.move, row["first_failed_at"], now)
+    sequence = None if passed.close_as else policy.sequences.of(row, passed.move)
+    mails = sequence.times(row["first_failed_at"], now) if sequence else []
     stripe_until = [row["next_payment_attempt_at"]] if passed.move == "wait_stripe" else []
     ends_at = max([*times, *mails, *stripe_until, now]) + timedelta(days=policy.tail_days)
-    plan, version = Plan.new(schedule, mails), schedule.version if schedule else policy.version
+    named = f"{sequence.name}@{policy.sequences.version}" if sequence else None
+    plan, version = Plan.new(schedule, mails, named), schedule.version if schedule else policy.version
     case = _case_row(identity, row, passed, plan, ends_at, now, version)
     connection.execute(recovery_case.insert().values(**case))
     cases.record(
@@ -58,26 +59,18 @@ def open_case(
         to_state=case["state"],
         detail=passed.reason,
     )
-    template = template_for(passed.move, str(row["category"]))
-    sent = _maybe_sent(row["first_failed_at"], lost_before, policy)
+    # Whose move it was when the lost ledger sent nobody knows, so it is the most that any sequence would have had sent.
+    sent = policy.sequences.most_due(row["first_failed_at"], lost_before) if lost_before else 0
+    steps = sequence.steps if sequence else ()
     ahead = [
-        _message_row(case, step, template, due) for step, due in enumerate(mails, start=1) if step > sent
+        _message_row(case, number, step.template, due)
+        for number, (step, due) in enumerate(zip(steps, mails, strict=True), start=1)
+        if number > sent
     ]
     if ahead:
         connection.execute(message.insert(), ahead)
     tally["messages"] += len(ahead)
     return "created"
-
-
-def _maybe_sent(failed_at: datetime, lost_before: datetime | None, policy: Policy) -> int:
-    """How many steps a ledger that was lost at that moment may have sent, had it opened the case at its failure.
-
-    Whose move it was then nobody knows any more, so it is the most that any move would have had sent.
-    """
-    if lost_before is None:
-        return 0
-    ladders = (policy.message_times(move, failed_at, failed_at) for move in MOVES)
-    return max(sum(due <= lost_before for due in ladder) for ladder in ladders)
 
 
 def _case_row(

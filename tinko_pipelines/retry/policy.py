@@ -1,4 +1,4 @@
-"""When a debt is retried and its customer written to: a plain ladder per category. Caps and gates come after."""
+"""When a debt is retried: a plain ladder per category. Caps and gates come after, mails are in their sequences."""
 
 import hashlib
 import math
@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tinko_pipelines.ledger.limits import Limits
+from tinko_pipelines.outreach import sequences
+from tinko_pipelines.outreach.sequences import Sequences
 from tinko_pipelines.retry.timing import SPACING, Foresight, Question, Row, Rung, Schedule, place, question
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ LADDER_DAYS: dict[str, tuple[float, ...]] = {
     "suspected_fraud": (3.0, 8.0),
     "unknown": (2.0, 5.0, 9.0, 14.0),
 }
-CUSTOMER_STEPS_DAYS = (0.0, 3.0, 7.0)
-SILENT_STEPS_DAYS = (3.0, 8.0)
 PAYDAYS = (1, 15)
 
 
@@ -38,6 +38,7 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
     max_cases: int = 100_000
     tail_days: float = 7.0
+    sequences: Sequences = field(default_factory=sequences.default)
     foresight: Foresight | None = None
     trouble: list[str] = field(default_factory=list)
     """Why the ladder planned although a model is promoted; filled while it is asked."""
@@ -52,6 +53,7 @@ class Policy:
             billing_mode=settings.billing_mode,
             limits=Limits.from_settings(settings),
             max_cases=settings.max_cases_per_plan,
+            sequences=sequences.load(settings.sequences),
             foresight=foresight,
             trouble=list(trouble),
         )
@@ -112,15 +114,6 @@ class Policy:
         """The version of plans that a model had a part in: the ladder's, and the model's."""
         return f"{self.version}+timing:{self.foresight.version}" if self.foresight else self.version
 
-    def message_times(self, move: str, first_failed_at: datetime, now: datetime) -> list[datetime]:
-        """When the customer is written to: at once where only he can help, late where we retry silently."""
-        if move in ("customer", "both", "wait_stripe"):
-            return [now + timedelta(days=days) for days in CUSTOMER_STEPS_DAYS]
-        if move == "retry":
-            start = max(first_failed_at, now - timedelta(days=2))
-            return [start + timedelta(days=days) for days in SILENT_STEPS_DAYS]
-        return []
-
 
 def earliest_retry(last_failed_at: datetime, now: datetime, wait_hours: float | None) -> datetime:
     """Before this moment a card that failed then is not tried: not at once, a day later, and after any wait."""
@@ -132,13 +125,6 @@ def rung_at(moment: datetime, category: str, earliest: datetime) -> Rung:
     """A rung of the ladder. One that waits for a payday may be put off and is not brought forward."""
     on_payday = category == "insufficient_funds" and moment.day in PAYDAYS
     return Rung(moment, max(earliest, moment) if on_payday else earliest)
-
-
-def template_for(move: str, category: str) -> str:
-    """The mail that fits the case."""
-    if category == "authentication_required":
-        return "authenticate"
-    return "update_card" if move == "customer" else "payment_failed_retrying"
 
 
 def _payday_near(moment: datetime) -> datetime:

@@ -31,6 +31,7 @@ class Plan:
     messages: tuple[datetime, ...]
     rungs: tuple[datetime, ...]
     chances: tuple[float | None, ...]
+    sequence: str | None = None
 
     @classmethod
     def of(cls, text: str) -> "Plan":
@@ -41,7 +42,7 @@ class Plan:
             for name in ("retries", "messages", "rungs")
         )
         chances = tuple(found.get("chances", [None] * len(times)))
-        return cls(times, messages, rungs, chances)
+        return cls(times, messages, rungs, chances, found.get("sequence"))
 
     def text(self) -> str:
         """As it is stored: JSON with ISO moments, and what a model had a part in."""
@@ -50,19 +51,23 @@ class Plan:
             "messages": [moment.isoformat() for moment in self.messages],
             "max_attempts": len(self.times),
         }
+        if self.sequence is not None:
+            body["sequence"] = self.sequence
         if self.rungs != self.times or any(chance is not None for chance in self.chances):
             body["rungs"] = [moment.isoformat() for moment in self.rungs]
             body["chances"] = [None if chance is None else round(chance, 6) for chance in self.chances]
         return json.dumps(body)
 
     @classmethod
-    def new(cls, schedule: Schedule | None, messages: Sequence[datetime]) -> "Plan":
-        """From a schedule and the moments of the mails."""
+    def new(
+        cls, schedule: Schedule | None, messages: Sequence[datetime], sequence: str | None = None
+    ) -> "Plan":
+        """From a schedule, and the moments of the mails with the name of their sequence."""
         if schedule is None:
-            return cls((), tuple(messages), (), ())
+            return cls((), tuple(messages), (), (), sequence)
         rungs = tuple(rung.at for rung in schedule.rungs)
         chances = schedule.chances or (None,) * len(schedule.times)
-        return cls(schedule.times, tuple(messages), rungs, chances)
+        return cls(schedule.times, tuple(messages), rungs, chances, sequence)
 
 
 def fresh_rungs(

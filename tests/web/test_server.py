@@ -103,7 +103,7 @@ def test_the_log_is_json_and_holds_no_path_query_or_header(served: Served) -> No
 
 
 def test_what_a_page_says_of_itself_stays_and_what_fails_tells_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With pages of every kind put in place of ours."""
 
@@ -112,6 +112,13 @@ def test_what_a_page_says_of_itself_stays_and_what_fails_tells_nothing(
 
     def broken(_request: Request) -> Response:
         raise RuntimeError("somebody@example.com")
+
+    async def late(_request: Request) -> Response:
+        await asyncio.sleep(60)
+        return Response()
+
+    def out_of_time(_request: Request) -> Response:
+        raise TimeoutError("of something that was asked")
 
     async def echo(request: Request) -> Response:
         return PlainTextResponse(str(len(await request.body())))
@@ -122,11 +129,8 @@ def test_what_a_page_says_of_itself_stays_and_what_fails_tells_nothing(
 
     app = App(load_settings(state=tmp_path, stripe_secret_key=KEY))
     made = server.create_app(app)
-    made.router.routes += [
-        Route("/page", page),
-        Route("/broken", broken),
-        Route("/echo", echo, methods=["POST"]),
-    ]
+    made.router.routes += [Route(f"/{each.__name__}", each) for each in (page, broken, late, out_of_time)]
+    made.router.routes.append(Route("/echo", echo, methods=["POST"]))
 
     async def ask_each() -> None:
         to_it = httpx.ASGITransport(made)
@@ -135,6 +139,10 @@ def test_what_a_page_says_of_itself_stays_and_what_fails_tells_nothing(
             failed = await client.get("/broken")
             assert (failed.status_code, failed.text) == (500, "")
             assert WANTED.items() <= failed.headers.items()
+            assert (await client.get("/out_of_time")).status_code == 500
+            monkeypatch.setattr(gate, "REQUEST_SECONDS", 0.2)
+            assert (await client.get("/late")).status_code == 503
+            monkeypatch.undo()
             for length, wanted in ((gate.BODY_BYTES_MAX, 200), (gate.BODY_BYTES_MAX + 1, 404)):
                 assert (await client.post("/echo", content=b"x" * length)).status_code == wanted
                 assert (await client.post("/echo", content=pieces(length))).status_code == wanted

@@ -70,18 +70,17 @@ class Gate:
             status, passage.state["outcome"] = refusal
             await passage.answer(status)
             return
+        deadline = asyncio.timeout(REQUEST_SECONDS)
         try:
-            async with asyncio.timeout(REQUEST_SECONDS):
+            async with deadline:
                 await self._app(passage.scope, passage.receive, passage.send)
-        except TimeoutError:
-            passage.state["outcome"] = "timeout"
-            await passage.answer(503)
         except ClientDisconnect:
             passage.state["outcome"] = "gone"
         except Exception as error:
-            passage.state["outcome"] = "error"
+            late = deadline.expired()
+            passage.state["outcome"] = "timeout" if late else "error"
             say_failed("failed", error, id=passage.id, route=passage.route)
-            await passage.answer(500)
+            await passage.answer(503 if late else 500)
 
     def _refusal(self, passage: _Passage) -> tuple[int, str] | None:
         if self._under_way > AT_ONCE:

@@ -111,7 +111,10 @@ class Crowd(Stripe):
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
         if "/customers/" in path:
             name = path.rpartition("/")[2]
-            return Answer(200, body={"id": name, "email": f"{name}@example.org", "name": name})
+            home = {"country": "GB"}
+            return Answer(
+                200, body={"id": name, "email": f"{name}@example.org", "name": name, "address": home}
+            )
         return super().get(path, params)
 
 

@@ -112,7 +112,9 @@ def parts(ready: Ready) -> tuple[dict[str, str], str, str]:
     assert plain is not None
     headers = [name for name, _ in mail.items()]
     assert len(set(headers)) == len(headers)
-    return {name: str(value) for name, value in mail.items()}, rich.get_content(), plain.get_content()
+    # A line ends on the wire with both; one of them alone is somebody's doing.
+    page, text = (part.get_content().replace("\r\n", "\n") for part in (rich, plain))
+    return {name: str(value) for name, value in mail.items()}, page, text
 
 
 def is_invisible(character: str) -> bool:

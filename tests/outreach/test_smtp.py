@@ -116,13 +116,17 @@ def test_a_mail_that_is_put_off_waits_longer_each_time_and_not_for_ever(
     sink.refusal = "451 later"
     passed = timedelta()
     waits = list[timedelta]()
-    for _ in outbox.DEFERRALS:
+    for _ in range(2 * len(outbox.DEFERRALS)):
+        if len(waits) == len(outbox.DEFERRALS):
+            break
         assert send(ledger, stripe, SmtpTransport(url), after_hours=passed / timedelta(hours=1)).later == 1
         with ledger.read() as connection:
             row = connection.execute(select(message).where(message.c.step == 1)).mappings().one()
-        waits.append(row["due_at"] - (NOW + timedelta(minutes=1) + passed))
+        wait = row["due_at"] - (NOW + timedelta(minutes=1) + passed)
         assert send(ledger, stripe, SmtpTransport(url), after_hours=passed / timedelta(hours=1)).later == 0
-        passed += waits[-1]
+        passed += wait
+        if row["detail"] != "waits for the customer's day":
+            waits.append(wait)
     assert tuple(waits) == outbox.DEFERRALS
     assert waits == sorted(set(waits))
     assert send(ledger, stripe, SmtpTransport(url), after_hours=passed / timedelta(hours=1)).failed == 1

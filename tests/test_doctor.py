@@ -89,3 +89,19 @@ def test_an_account_whose_webhooks_nobody_takes_is_named(tmp_path: Path) -> None
 
 def test_a_refused_key(tmp_path: Path) -> None:
     assert look(tmp_path, Account(status=401))["stripe"].ok is False
+
+
+def test_letters_are_looked_at(tmp_path: Path) -> None:
+    own = tmp_path / "mine.json"
+    own.write_text("{")
+    found = {one.name: one for one in diagnose(load_settings(state=tmp_path), gateways=list)}
+    assert (found["sequences"].ok, found["sequences"].text) == (True, "5, version mails-1")
+    assert "தமிழ் (ta)" in found["languages"].text
+    assert "English" not in found["languages"].text
+    assert "its API does not show" in found["stripe's own mails"].text
+    assert "Subscriptions and emails" in (found["stripe's own mails"].fix or "")
+    broken = {one.name: one for one in diagnose(load_settings(state=tmp_path, sequences=own), gateways=list)}
+    assert broken["sequences"].ok is False
+    assert str(own) in broken["sequences"].text
+    assert "TINKO_SEQUENCES" in (broken["sequences"].fix or "")
+    assert broken.keys() == found.keys()

@@ -272,10 +272,11 @@ def _letters(settings: Settings) -> list[Finding]:
 
     try:
         found = sequences.load(settings.sequences)
-        known = languages.languages()
+        findings = [Finding("sequences", True, f"{len(found.sequences)}, version {found.version}")]
     except TinkoError as error:
-        return [Finding("sequences", False, str(error), "mend the file, or unset TINKO_SEQUENCES")]
-    findings = [Finding("sequences", True, f"{len(found.sequences)}, version {found.version}")]
+        fix = "mend the file, or unset TINKO_SEQUENCES"
+        findings = [Finding("sequences", False, str(error), fix)]
+    known = languages.languages()
     drafted = [f"{one.name} ({code})" for code, one in known.items() if one.machine_drafted]
     if drafted:
         text = f"drafted by a machine and not yet read by a speaker: {', '.join(drafted)}"
@@ -286,9 +287,8 @@ def _letters(settings: Settings) -> list[Finding]:
         lacking = languages.missing(code)
         if lacking:
             text = f"{code} lacks {', '.join(lacking)}: English, or the plain subject, stands in for it"
-            findings.append(
-                Finding("languages", None, text, f"translate them in {languages.FOLDER / code}.json")
-            )
+            fix = f"translate them in {languages.FOLDER / code}.json"
+            findings.append(Finding("languages", None, text, fix))
     text = "whether Stripe itself mails customers of failed payments its API does not show"
     fix = (
         "look in its Dashboard, Settings, Billing, Subscriptions and emails: where emails about failed card payments are"

@@ -67,7 +67,9 @@ def judge(evidence: Evidence) -> Row:
     after = _after(evidence)
     lost = _lost(evidence)
     came = Counter(mail.message_id for mail in evidence.mails)
-    mails = [f"mail: {name} came {times} times" for name, times in came.items() if times > 1]
+    receipts = {row["id"] for row in evidence.ledger["message"] if row["kind"] == "receipt"}
+    most = {name: 2 if name in receipts else 1 for name in came}
+    mails = [f"mail: {name} came {times} times" for name, times in came.items() if times > most[name]]
     others = [
         *_mismatches(evidence),
         *_forbidden(evidence),
@@ -193,7 +195,10 @@ def _card(charge: Row) -> str | None:
 
 
 def _unwanted(evidence: Evidence) -> list[str]:
-    """Mails to those who want none, who had one within the day, and about debts that were over a while before."""
+    """Mails to those who want none, who had one within the day, and about debts that were over a while before.
+
+    A receipt is about a debt that is over, and comes at any time once it is paid.
+    """
     found = []
     messages = {row["id"]: row for row in evidence.ledger["message"]}
     cases = {row["id"]: row for row in evidence.ledger["recovery_case"]}
@@ -203,16 +208,20 @@ def _unwanted(evidence: Evidence) -> list[str]:
     }
     last: dict[str, int] = {}
     for mail in evidence.mails:
-        if mail.at - last.get(mail.address, mail.at - MAIL_SECONDS) < MAIL_SECONDS:
-            found.append(f"mail: {mail.message_id} came within a day of another to the same address")
-        last[mail.address] = mail.at
         row = messages[mail.message_id]
+        receipt = row["kind"] == "receipt"
+        if not receipt:
+            if mail.at - last.get(mail.address, mail.at - MAIL_SECONDS) < MAIL_SECONDS:
+                found.append(f"mail: {mail.message_id} came within a day of another to the same address")
+            last[mail.address] = mail.at
         if row["claimed_at"] is None:
             found.append(f"mail: {row['id']} went out without a claim")
         if mail.at > wants_none.get(mail.address, mail.at):
             found.append(f"mail: {row['id']} went to somebody who wants none")
         since = _over_since(evidence, cases[row["case_id"]]["debt_id"])
-        if since is not None and mail.at - since > STALE_SECONDS:
+        if receipt and (since is None or mail.at < since):
+            found.append(f"mail: receipt {row['id']} went out before the debt was paid")
+        if not receipt and since is not None and mail.at - since > STALE_SECONDS:
             found.append(f"mail: {row['id']} went out after the debt was over")
     return found
 

@@ -185,7 +185,7 @@ def test_where_nothing_at_stripe_tells_a_person_says_that_a_ledger_is_lost(
     shop.later()
     shop.app.ingest_changes()
     shop.app.plan()
-    assert shop.app.follow_lost_ledger() == 3, "nobody knows which of its mails went out"
+    assert shop.app.follow_lost_ledger() == 4, "nobody knows which of its mails went out"
     nothing_runs(shop)
     assert shop.app.reconcile().agreed
     shop.app.resume(None, reason="checked", by="me")

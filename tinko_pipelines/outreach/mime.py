@@ -31,7 +31,8 @@ def address(text: str) -> str:
 def encoded(name: str, text: str) -> str:
     """The value of header `name`, folded, and encoded where it is not ASCII."""
     if text.isascii():
-        return "\r\n ".join(wrap(f"{name}: {text}", _LINE, break_long_words=False))[len(name) + 2 :]
+        lines = wrap(text, _LINE - len(name), break_long_words=False, break_on_hyphens=False)
+        return "\r\n ".join(lines)
     words, word = [], ""
     for character in text:
         if len((word + character).encode()) > _WORD_BYTES:

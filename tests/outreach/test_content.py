@@ -202,6 +202,29 @@ def test_each_mail_has_one_of_its_subjects_for_good(
     assert len({(row.variant, row.subject) for row in rows}) == len({row.variant for row in rows}) == 2
 
 
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Short",
+        "word " * 40,
+        "Ihre Zahlung über 12,00 € an Müller & Söhne " * 4,
+        "தமிழ் எழுத்து " * 12,
+        "y" * 200,
+        "",
+    ],
+)
+def test_a_subject_of_any_language_and_length_arrives(subject: str) -> None:
+    content = Content(subject.strip(), "<p>h</p>", "t", "en")
+    raw = compose(content, "b@example.org", MERCHANT, "0" * 32, NOW, account_id="default")
+    assert str(bodies.parsed(raw)["Subject"]) == subject.strip()
+    head = raw.partition(b"\r\n\r\n")[0]
+    assert head.isascii()
+    longest = max(
+        len(line) for line in head.split(b"\r\n") if b"<" not in line and not line.startswith(b"Content-Type")
+    )
+    assert longest <= (210 if subject.startswith("yy") else 78)
+
+
 OUTCOME = """
 SELECT m.variant, count(*) AS sent, count(*) FILTER (WHERE k.state = 'recovered' AND k.closed_at >= m.sent_at) AS won
 FROM '{0}/message.parquet' m JOIN '{0}/recovery_case.parquet' k ON k.id = m.case_id

@@ -1,5 +1,6 @@
 """Many mails over one connection to a real server, and what its answers lead to."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -227,3 +228,23 @@ def test_a_server_that_goes_away_stops_the_run_and_loses_nothing(ledger: Ledger)
     with ledger.read() as connection:
         found = set(connection.execute(select(message.c.state)).scalars())
     assert found == {"scheduled"}
+
+
+def test_senders_that_meet_at_one_address_do_not_block_each_other(
+    ledger: Ledger, smtp: tuple[Sink, str]
+) -> None:
+    sink, url = smtp
+    stripe = Stripe()
+    for number in range(12):
+        stripe.add(f"pi_{number}", passes=False)
+        row = failed_row(f"pi_{number}", move="customer", category="card_expired", retry_same_card=False)
+        enrol(ledger, failed_table(row), now=NOW, policy=Policy.from_settings(Settings()))
+    for turn in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            hours = 24.5 * turn
+            runs = [
+                pool.submit(send, ledger, stripe, SmtpTransport(url), after_hours=hours, owner=f"s{number}")
+                for number in range(4)
+            ]
+        assert sum(run.result().sent for run in runs) == 1
+        assert len(sink.taken) == turn + 1

@@ -22,7 +22,10 @@ _SHORTEST = 6
 def fix(connection: Connection, row: dict[str, Any], body: bytes, at: datetime) -> None:
     """Keep what a message says, unless it was claimed and so fixed before."""
     connection.execute(
-        insert_ignoring(connection.dialect.name, message_body),
+        # What was never claimed has no body yet, and the plain statement need not be put together each time.
+        message_body.insert()
+        if row["fence"] == 0
+        else insert_ignoring(connection.dialect.name, message_body),
         {
             "message_id": row["id"],
             "case_id": row["case_id"],

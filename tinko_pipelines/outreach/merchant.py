@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -65,12 +65,12 @@ class Merchant:
 
     def header_of(self, message_id: str) -> str:
         """The Message-ID of a message, which depends on the message alone."""
-        domain = parseaddr(self.sender)[1].rpartition("@")[2] or "localhost"
+        domain = mime.bare(self.sender).rpartition("@")[2] or "localhost"
         return f"<{message_id}@{domain}>"
 
     def envelope(self, message_id: str, recipient: str, content: bytes) -> Mail:
         """The mail with where it goes and where it comes back to."""
-        back = parseaddr(self.sender)[1]
+        back = mime.bare(self.sender)
         if self.bounce_domain:
             back = return_path(self.salt, message_id, self.bounce_domain)
         return Mail(message_id, back, recipient, content)

@@ -142,6 +142,8 @@ def _claiming(_ledger: Ledger) -> Any:
 def _why_not(ledger: Ledger, row: dict[str, Any], now: datetime) -> str:
     """What keeps the message from being claimed: the end of its case, a cap, or another sender."""
     with ledger.write() as connection:
+        # Whoever claims it locks it before what its caps count by; so must who puts it off, or the two block each other.
+        connection.execute(select(message.c.id).where(message.c.id == row["id"]).with_for_update())
         query = select(recovery_case.c.state).where(recovery_case.c.id == row["case_id"])
         state = connection.execute(query).scalar_one()
         if state != _GOES_OUT_IN[row["kind"]]:
@@ -244,6 +246,8 @@ def doubt_lapsed(ledger: Ledger, now: datetime) -> int:
             select(message, recovery_case.c.state.label("case_state"))
             .join(recovery_case, recovery_case.c.id == message.c.case_id)
             .where(message.c.state == "sending", lapsed(ledger, message.c.lease_until))
+            .order_by(message.c.id)
+            .with_for_update(of=message)
         ).mappings()
         rows = [dict(row) for row in found]
         for row in rows:

@@ -164,11 +164,16 @@ class App(Planning):
 
     def export_person(self, customer_id: str, account: str | None = None) -> dict[str, Any]:
         """Everything that is kept of a customer of an account, the main one by default; InputError where that is nothing."""
+        from tinko_pipelines.outreach.addresses import read_or_make_salt
         from tinko_pipelines.privacy.export import everything
         from tinko_pipelines.privacy.person import find_person
 
-        person = find_person(self.lake, self.ledger, self._known(account), customer_id)
-        return everything(self.lake, self.ledger, self.settings.outbox_dir, person, self.clock.now())
+        settings, person = (
+            self.settings,
+            find_person(self.lake, self.ledger, self._known(account), customer_id),
+        )
+        salt = read_or_make_salt(settings.mail_salt)
+        return everything(self.lake, self.ledger, settings.outbox_dir, person, self.clock.now(), salt)
 
     def erase_person(self, customer_id: str, account: str | None = None, *, apply: bool) -> Erasing:
         """Take a customer of an account out of everything that is kept, or only tell what that would change."""

@@ -22,9 +22,11 @@ def show_mail(
     as_json: AsJson = False,
 ) -> None:
     """Show what a mail said, as it went out or is to go out again, and what became of it."""
+    from tinko_pipelines.outreach.addresses import read_or_make_salt
     from tinko_pipelines.outreach.bodies import shown
 
-    found = shown(_app().ledger, message)
+    app = _app()
+    found = shown(app.ledger, message, read_or_make_salt(app.settings.mail_salt))
     if as_json:
         show(found, as_json)
         return
@@ -52,7 +54,7 @@ def bounces(
         content = sys.stdin.buffer.read(MOST_BYTES) if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    report = read_report(content, read_or_make_salt(app.settings.state / "mail.salt"))
+    report = read_report(content, read_or_make_salt(app.settings.mail_salt))
     if report is None:
         show({"kind": None, "message_id": None, "suppressed": 0, "new": False}, as_json)
         return

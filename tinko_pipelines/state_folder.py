@@ -49,6 +49,11 @@ class StateFolder(BaseSettings):
         return self.state / "outbox"
 
     @property
+    def mail_salt(self) -> Path:
+        """The secret by which addresses are hashed and mails sealed; its owner's alone."""
+        return self.state / "mail.salt"
+
+    @property
     def model_dir(self) -> Path:
         """Trained models with their cards."""
         return self.state / "models"

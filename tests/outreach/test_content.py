@@ -82,12 +82,18 @@ def test_what_was_sent_can_be_read_again(ledger: Ledger, smtp: tuple[Sink, str])
     enrolled(ledger, stripe)
     send(ledger, stripe, SmtpTransport(url))
     name = sink.taken[0]["Message-ID"].strip("<>").partition("@")[0]
-    assert bodies.fixed(ledger, name) == sink.bodies[0]
-    found = bodies.shown(ledger, name[:8])
+    assert bodies.fixed(ledger, name, SALT) == sink.bodies[0]
+    found = bodies.shown(ledger, name[:8], SALT)
     assert found["headers"]["To"] == "ann@example.org"
     assert "https://pay.test/x" in found["text"]
     assert "<html" in found["html"]
     assert found["message"]["state"] == "sent"
+    with ledger.read() as connection:
+        content = connection.execute(select(message_body.c.content)).scalar_one()
+    assert b"pay.test" not in content
+    assert bodies.fixed(ledger, name, b"another folder") is None
+    assert bodies.opened(content, "another message", SALT) is None
+    assert bodies.opened(content[:5], name, SALT) is None
 
 
 def test_a_mail_that_is_put_off_goes_out_as_it_was_written(ledger: Ledger, smtp: tuple[Sink, str]) -> None:

@@ -1,7 +1,6 @@
 """Every place of a state folder, and of a ledger, as text to look through; what is compressed is unpacked first."""
 
 import json
-import zlib
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.policy import default
@@ -15,6 +14,7 @@ from sqlalchemy import select
 from tinko_pipelines.lake.raw import ENDING
 from tinko_pipelines.ledger.schema import metadata
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.outreach.bodies import opened
 
 
 def texts(state: Path, ledger: Ledger) -> Iterator[tuple[str, bytes]]:
@@ -22,11 +22,14 @@ def texts(state: Path, ledger: Ledger) -> Iterator[tuple[str, bytes]]:
     for path in sorted(one for one in state.rglob("*") if one.is_file()):
         content = path.read_bytes()
         yield str(path.relative_to(state)), content + unpacked(str(path), content)
+    salt = (state / "mail.salt").read_bytes()
     with ledger.read() as connection:
         for table in metadata.sorted_tables:
             rows = [dict(row) for row in connection.execute(select(table)).mappings()]
-            bodies = [zlib.decompress(row["content"]) for row in rows if row.get("content")]
-            mails = b"\n".join(unpacked("body.eml", body) for body in bodies)
+            kept = [row for row in rows if row.get("content")]
+            bodies = [opened(row["content"], row["message_id"], salt) for row in kept]
+            assert None not in bodies, "what is sealed would not be looked through"
+            mails = b"\n".join(unpacked("body.eml", body) for body in bodies if body)
             yield f"ledger table {table.name}", json.dumps(rows, default=str).encode() + mails
 
 

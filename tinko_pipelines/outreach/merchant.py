@@ -52,7 +52,7 @@ class Merchant:
             settings.merchant_address,
             settings.support_email,
             settings.update_card_url,
-            read_or_make_salt(settings.state / "mail.salt"),
+            read_or_make_salt(settings.mail_salt),
             settings.public_url,
             settings.bounce_domain,
             link_of,

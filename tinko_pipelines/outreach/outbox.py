@@ -96,8 +96,8 @@ def claim(
 ) -> str | None:
     """Take the message for sending, durably, before it is sent; the reason when it may not be.
 
-    A cap puts it off until it is free (`put off`), unless the case's plan is over by then. What it says is fixed with its first
-    claim.
+    A cap puts it off until it is free (`put off`), unless the case's plan is over by then. What it says (`body`, sealed)
+    is fixed with its first claim.
     """
     values = {
         "claimed_at": now,

@@ -52,7 +52,7 @@ def prepare(
         if opens > now:
             return opens if opens < case["plan_ends_at"] else "the plan is over before the hours of mail"
     hashed = hash_address(found.email, merchant.salt)
-    body = bodies.fixed(ledger, row["id"]) if row["fence"] > 0 else None
+    body = bodies.fixed(ledger, row["id"], merchant.salt) if row["fence"] > 0 else None
     if body is not None:
         recipient = str(bodies.parsed(body)["To"])
         if hash_address(recipient, merchant.salt) != hashed:

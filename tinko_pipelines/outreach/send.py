@@ -11,7 +11,7 @@ from tinko_pipelines.clock import Clock
 from tinko_pipelines.errors import MailError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import outbox
+from tinko_pipelines.outreach import bodies, outbox
 from tinko_pipelines.outreach.flight import Pace, ahead, in_flight
 from tinko_pipelines.outreach.merchant import Merchant
 from tinko_pipelines.outreach.prepare import Ready, prepare
@@ -80,7 +80,7 @@ class _Post:
             header=self.merchant.header_of(row["id"]),
             subject=ready.subject,
             variant=ready.variant,
-            body=ready.mail.content,
+            body=bodies.seal(ready.mail.content, row["id"], self.merchant.salt),
             now=ready.at,
         )
         if refusal is None:

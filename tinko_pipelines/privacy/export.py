@@ -15,13 +15,15 @@ from tinko_pipelines.lake.schemas import OBJECTS
 from tinko_pipelines.lake.store import Lake
 from tinko_pipelines.ledger import erasure
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach.bodies import readable, unpacked
+from tinko_pipelines.outreach.bodies import opened, readable
 from tinko_pipelines.privacy.books import Books
 from tinko_pipelines.privacy.person import Person
 from tinko_pipelines.privacy.shelves import Shelves
 
 
-def everything(lake: Lake, ledger: Ledger, outbox: Path, person: Person, now: datetime) -> dict[str, Any]:
+def everything(
+    lake: Lake, ledger: Ledger, outbox: Path, person: Person, now: datetime, salt: bytes
+) -> dict[str, Any]:
     """Rows of lake and ledger by table, objects as Stripe sent them, mails; raises InputError where there is nothing."""
     refuse_unknown(ledger, person)
     his = Erased(map(hashed, person.ids))
@@ -35,7 +37,7 @@ def everything(lake: Lake, ledger: Ledger, outbox: Path, person: Person, now: da
         "set_aside": shelves.set_aside(),
         "stripe_objects": list(shelves.objects()),
         "ledger": {name: rows for name, rows in books.items() if rows and name != "message_body"},
-        "mails_as_written": [_written(row) for row in books["message_body"] if row["content"] is not None],
+        "mails_as_written": [_written(row, salt) for row in books["message_body"] if row["content"]],
         "mails": [_mail(path) for path in mails_of(outbox, (row["id"] for row in books["message"]))],
     }
 
@@ -62,8 +64,9 @@ def mails_of(outbox: Path, message_ids: Iterable[str]) -> list[Path]:
     ]
 
 
-def _written(row: dict[str, Any]) -> dict[str, Any]:
-    return {"message_id": row["message_id"], **readable(unpacked(row["content"]))}
+def _written(row: dict[str, Any], salt: bytes) -> dict[str, Any]:
+    body = opened(row["content"], row["message_id"], salt)
+    return {"message_id": row["message_id"], **(readable(body) if body is not None else {})}
 
 
 def _mail(path: Path) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Mailing:
 
     @cached_property
     def _salt(self) -> bytes:
-        return read_or_make_salt(self._app.settings.state / "mail.salt")
+        return read_or_make_salt(self._app.settings.mail_salt)
 
     def ask(self, request: Request) -> Response:
         """A page with a button; opening it, as scanners of mails do, changes nothing."""

@@ -34,8 +34,7 @@ READ = (
 
 INTENTS = """
 CREATE TEMP TABLE intent AS
-SELECT id, account_id, status, setup_future_usage, json_extract_string(metadata, '$.order_id') AS order_id,
-  json_extract_string(metadata, '$.tinko_debt') AS took_place_of
+SELECT id, account_id, status, setup_future_usage, json_extract_string(metadata, '$.order_id') AS order_id
 FROM payment_intents
 """
 
@@ -43,11 +42,12 @@ CHARGE_OF_DEBT = """
 CREATE TEMP TABLE debt_charge AS
 SELECT c.* REPLACE (CASE WHEN c.status = 'succeeded' AND NOT c.captured THEN 'reserved' ELSE c.status END AS status),
   coalesce(by_intent.invoice_id, by_charge.invoice_id) AS invoice_id,
-  coalesce(by_intent.invoice_id, by_charge.invoice_id, intent.took_place_of, c.payment_intent_id, c.id) AS debt_id,
+  coalesce(by_intent.invoice_id, by_charge.invoice_id, stands_for.first_id, c.payment_intent_id, c.id) AS debt_id,
   CASE WHEN coalesce(by_intent.invoice_id, by_charge.invoice_id) IS NOT NULL THEN 'invoice'
        WHEN c.payment_intent_id IS NOT NULL THEN 'payment_intent' ELSE 'charge' END AS debt_kind
 FROM charges c
-LEFT JOIN intent ON intent.account_id = c.account_id AND intent.id = c.payment_intent_id
+LEFT JOIN (SELECT account_id, id, json_extract_string(metadata, '$.tinko_debt') AS first_id FROM payment_intents) stands_for
+  ON stands_for.account_id = c.account_id AND stands_for.id = c.payment_intent_id
 LEFT JOIN (SELECT account_id, payment_intent_id, min(invoice_id) AS invoice_id FROM invoice_payments
            WHERE payment_intent_id IS NOT NULL GROUP BY ALL) by_intent
   ON by_intent.account_id = c.account_id AND by_intent.payment_intent_id = c.payment_intent_id

@@ -77,7 +77,7 @@ def close(
     """Move the case to `state` (an end, or a person), drop its unsent mail and record why.
 
     What was paid elsewhere after a customer had gone on from a link of ours was paid by that link. Who was
-    reminded of a debt that is recovered gets a receipt.
+    reminded of a debt that is recovered, or paid by our link, gets a receipt.
     """
     link = links.followed(connection, case["id"]) if state == "paid_elsewhere" else None
     if link is not None:
@@ -90,7 +90,7 @@ def close(
         .where(message.c.case_id == case["id"], message.c.state == "scheduled")
         .values(state="dropped", drop_reason=f"case {state}: {reason}"[:200])
     )
-    if state == "recovered":
+    if state == "recovered" or link is not None:
         _thank(connection, case, at)
     record(connection, case, at, actor, "closed", to_state=state, attempt_id=attempt_id, detail=reason)
 

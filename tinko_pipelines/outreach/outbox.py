@@ -25,8 +25,8 @@ BATCH = 200
 PUT_OFF = "put off"
 DEFERRALS = tuple(timedelta(minutes=minutes) for minutes in (15, 60, 240, 720, 1440))
 """How long a mail waits each time its server asks to come back later; after the last of them it has failed."""
-_GOES_OUT_IN = {"dunning": "open", "receipt": "recovered"}
-"""The state of a case in which a mail of each kind is sent."""
+_GOES_OUT_IN = {"dunning": ("open",), "receipt": ("recovered", "paid_elsewhere")}
+"""The states of a case in which a mail of each kind is sent."""
 
 
 def due(
@@ -109,7 +109,7 @@ def claim(
     }
     try:
         with ledger.write() as connection:
-            asked = {"a_message": row["id"], "a_case": row["case_id"], "in_state": _GOES_OUT_IN[row["kind"]]}
+            asked = {"a_message": row["id"], "a_case": row["case_id"], "in_states": _GOES_OUT_IN[row["kind"]]}
             lease = ledger.database_now(connection) + timedelta(seconds=LEASE_SECONDS)
             taken = connection.execute(ledger.built(_claiming), {**values, **asked, "lease_until": lease})
             if taken.rowcount == 1:
@@ -129,7 +129,8 @@ def claim(
 def _claiming(_ledger: Ledger) -> Any:
     """The claim as one statement; that its case still wants it is looked at in the same moment."""
     wanted = select(recovery_case.c.id).where(
-        recovery_case.c.id == bindparam("a_case"), recovery_case.c.state == bindparam("in_state")
+        recovery_case.c.id == bindparam("a_case"),
+        recovery_case.c.state.in_(bindparam("in_states", expanding=True)),
     )
     names = ("claimed_at", "owner", "address_hmac", "message_id_header", "subject", "variant", "lease_until")
     return (
@@ -146,7 +147,7 @@ def _why_not(ledger: Ledger, row: dict[str, Any], now: datetime) -> str:
         connection.execute(select(message.c.id).where(message.c.id == row["id"]).with_for_update())
         query = select(recovery_case.c.state).where(recovery_case.c.id == row["case_id"])
         state = connection.execute(query).scalar_one()
-        if state != _GOES_OUT_IN[row["kind"]]:
+        if state not in _GOES_OUT_IN[row["kind"]]:
             return f"case {state}"
         refusal = caps.mail_reached(connection, row, now)
         return "taken by somebody else" if refusal is None else _put_off(connection, row, refusal, now)

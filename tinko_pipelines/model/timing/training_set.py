@@ -80,7 +80,7 @@ ORDER BY attempted_at, account_id, attempt_id
 def attempts(lake: Lake, ledger: Ledger, now: datetime, text_model: Predictor | None = None) -> pa.Table:
     """Every executed attempt up to `now`, as `schema.SCHEMA`, in order of time."""
     ours = _ours(ledger)
-    with lake.connect("charges", "invoice_payments") as connection:
+    with lake.connect("charges", "invoice_payments", "payment_intents") as connection:
         connection.execute("SET VARIABLE as_of = ?::TIMESTAMPTZ", [now])
         connection.execute(CHARGE_OF_DEBT + "WHERE c.created_at <= getvariable('as_of')")
         connection.register("ours", ours)

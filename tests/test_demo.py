@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,10 @@ def test_it_recovers_something_and_charges_nobody_twice(first: tuple[Path, dict[
     for row in found["by_currency"].values():
         assert 0 <= row["recovered_amount_minor"] <= row["failed_amount_minor"]
     assert Path(found["report_path"]).read_text("utf-8").startswith("<!doctype html>")
-    assert len(list((state / "outbox").rglob("*.eml"))) == found["messages"]
+    with closing(sqlite3.connect(state / "ledger.db")) as ledger:
+        sent = dict(ledger.execute("SELECT kind, count(*) FROM message WHERE state = 'sent' GROUP BY kind"))
+    assert sent["dunning"] == found["messages"]
+    assert len(list((state / "outbox").rglob("*.eml"))) == sum(sent.values())
 
 
 def test_it_says_what_its_rates_are_over(first: tuple[Path, dict[str, Any]]) -> None:

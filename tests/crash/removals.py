@@ -17,7 +17,7 @@ from tinko_pipelines.gateway.stripe_gateway import StripeGateway
 from tinko_pipelines.ledger import attempts, caps, cases
 from tinko_pipelines.ledger.schema import attempt, message, recovery_case, webhook_event
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import outbox, prepare
+from tinko_pipelines.outreach import addressee, outbox
 from tinko_pipelines.retry import breaker, charge, drain, inbox, janitor, preflight, settle
 from tinko_pipelines.retry.answers import Outcome
 from tinko_pipelines.retry.preflight import Clearance
@@ -314,9 +314,9 @@ def no_trace_at_once() -> None:
 
 
 def no_look_before_mail() -> None:
-    looked = prepare._debt
+    looked = addressee._debt
     everything = ("open", "paid", "void", "uncollectible", "succeeded", "canceled", "processing", *looked({"invoice_id": None, "payment_intent_id": "x"})[2])  # fmt: skip
-    swap(prepare, "_debt", lambda case: (*looked(case)[:2], everything))
+    swap(addressee, "_debt", lambda case: (*looked(case)[:2], everything))
 
 
 def read_by_nobody(name: str) -> Callable[[], None]:

@@ -220,7 +220,7 @@ def test_each_mail_has_one_of_its_subjects_for_good(
     ],
 )
 def test_a_subject_of_any_language_and_length_arrives(subject: str) -> None:
-    content = Content(subject.strip(), "<p>h</p>", "t", "en")
+    content = Content(subject.strip(), "<p>h</p>", "t", "en", "plain")
     raw = compose(content, "b@example.org", MERCHANT, "0" * 32, NOW, account_id="default")
     assert str(bodies.parsed(raw)["Subject"]) == subject.strip()
     head = raw.partition(b"\r\n\r\n")[0]

@@ -41,7 +41,7 @@ class Site:
         self.ann = hash_address("ann@example.org", self.merchant.salt)
 
     def link(self) -> str:
-        body = fixed(self.app.ledger, self.message_id)
+        body = fixed(self.app.ledger, self.message_id, self.merchant.salt)
         assert body is not None
         header = str(parsed(body)["List-Unsubscribe"])
         return header.split(", ", maxsplit=1)[0].strip("<>")

@@ -92,7 +92,7 @@ def test_the_log_is_json_and_holds_no_path_query_or_header(served: Served) -> No
     assert token not in served.said
     told = [(line.get("route"), line.get("status"), line.get("method")) for line in served.lines]
     route = "/webhooks/stripe/{account}"
-    assert told[1:4] == [("unmatched", 404, "GET"), (route, 404, "POST"), ("/healthz", 404, "other")]
+    assert told[1:4] == [("/r/{token}", 404, "GET"), (route, 404, "POST"), ("/healthz", 404, "other")]
     assert {line["event"] for line in served.lines} == {
         "listening",
         "request",

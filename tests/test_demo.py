@@ -14,7 +14,7 @@ import pytest
 from dagster import DagsterInstance
 
 pytestmark = pytest.mark.slow
-SMALL = ("--charges", "500", "--days", "6", "--seed", "11", "--json")
+SMALL = ("--charges", "500", "--days", "4", "--seed", "11", "--json")
 NUMBERS = ("failed_count", "recovered_count", "recovery_rate_count", "by_currency", "attempts", "messages")
 
 
@@ -81,7 +81,7 @@ def test_run_again_it_goes_on(first: tuple[Path, dict[str, Any]]) -> None:
     state, before = first
     done = tinko(state, "query", "SELECT count(*) AS n FROM recovery_debts", "--json")
     assert json.loads(done.stdout)["rows"] == [[before["failed_count"]]]
-    done = tinko(state, "demo", "--charges", "900", "--days", "6", "--seed", "12")
+    done = tinko(state, "demo", "--charges", "900", "--days", "4", "--seed", "12")
     assert done.returncode == 0, done.stderr
     assert (
         "goes on as it began, with --charges 500 --seed 11; --charges 900 --seed 12 is ignored" in done.stderr

@@ -139,11 +139,11 @@ class Learning(Reading):
         return cast("Evaluation", found)
 
     def judged(self, version: Version) -> Judgement:
-        """How the gates judge a version beside the model in use, on the version's own holdout."""
+        """How the gates judge a version beside the model in use, on the version's own holdout; that one beside the base rate."""
         from tinko_pipelines.model.gates import judge
 
         in_use, evaluation = self._in_use(), self.evaluation(version)
-        if in_use is None:
+        if in_use is None or in_use[0].id == version.id:
             return judge(evaluation, None)
         compared = self.registry.card(version).get("compared") or {}
         if compared.get("version") == in_use[0].id:

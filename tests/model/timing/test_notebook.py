@@ -50,6 +50,8 @@ def test_it_leads_from_an_export_to_a_promoted_candidate(tmp_path: Path, export:
     assert promoted.made_by.startswith("notebook:")
     assert "plans from now on" in page
     assert app.registry.journal.history()[-1].reason == "it is better"
+    told = app.evaluate_model(None)["judgement"]
+    assert (told.passed, told.against) == (True, "the base rate"), "with no training set in the lake"
 
 
 def test_what_it_cannot_do_it_says(tmp_path: Path, export: Path) -> None:

@@ -12,8 +12,8 @@ from tinko_pipelines.clock import FixedClock
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.drain import drain
 
-STATEMENTS_MOST = 21
-"""Of one retry, with those that begin a transaction, and the look whether somebody was reminded and is to be thanked."""
+STATEMENTS_MOST = 20
+"""Of one retry, with those that begin a transaction."""
 
 
 def test_a_retry_takes_few_statements(ledger: Ledger) -> None:

@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Exists, exists, select
 
 from tinko_pipelines.ledger import ids, links
-from tinko_pipelines.ledger.schema import case_event, message, recovery_case
+from tinko_pipelines.ledger.schema import MAILED, case_event, message, recovery_case
 
 BY_LINK = "after our mail (link)"
 CLOSED = ("recovered", "paid_elsewhere", "exhausted", "cancelled", "not_ours")
@@ -95,14 +95,22 @@ def close(
     record(connection, case, at, actor, "closed", to_state=state, attempt_id=attempt_id, detail=reason)
 
 
+def reminded(case_id: str) -> Exists:
+    """Whether a reminder of the case may have gone out, as a column for whoever reads the case anyhow."""
+    return exists().where(
+        message.c.case_id == case_id, message.c.kind == "dunning", message.c.state.in_(MAILED)
+    )
+
+
 def _thank(connection: Connection, case: dict[str, Any], at: datetime) -> None:
     """A retry that nobody heard of needs no word; a reminder that may have gone out does."""
-    mails = select(message).where(message.c.case_id == case["id"])
-    known = connection.execute(mails).mappings().all()
-    reminded = any(
-        row["kind"] == "dunning" and row["state"] in ("sending", "sent", "in_doubt") for row in known
-    )
-    if not reminded or any(row["kind"] == "receipt" for row in known):
+    heard = case.get("reminded")
+    if heard is None:
+        heard = connection.execute(select(reminded(case["id"]))).scalar_one()
+    if not heard:
+        return
+    known = select(message.c.id).where(message.c.case_id == case["id"], message.c.kind == "receipt")
+    if connection.execute(known).first() is not None:
         return
     connection.execute(
         message.insert().values(

@@ -103,8 +103,9 @@ def _storable(outcome: Outcome) -> Outcome:
 
 
 def load_case(ledger: Ledger, connection: Connection, case_id: str) -> dict[str, Any]:
-    """The case, locked until the transaction ends."""
-    statement = select(recovery_case).where(recovery_case.c.id == case_id)
+    """The case, locked until the transaction ends, and whether a reminder of it may have gone out."""
+    reminded = cases.reminded(case_id).label("reminded")
+    statement = select(recovery_case, reminded).where(recovery_case.c.id == case_id)
     if ledger.dialect == "postgresql":
         statement = statement.with_for_update(key_share=True)
     return dict(connection.execute(statement).mappings().one())

@@ -46,6 +46,12 @@ MISSING: Mapping[str, str] = {
         WHERE s.default_payment_method_id LIKE 'pm_%'""",
 }
 """What is needed to judge failed debts, however old it is: the last ones name what the first ones brought."""
+NAMED_IN: Mapping[str, tuple[str, ...]] = {
+    "customers": ("charges",),
+    "subscriptions": ("invoices",),
+    "payment_methods": ("charges", "customers", "subscriptions", "invoices"),
+}
+"""The tables each of these looks through; to open all of the lake for it would take several times as long."""
 
 
 def named(objects: Iterable[str]) -> list[str]:
@@ -128,7 +134,7 @@ def look_up_missing(
 ) -> None:
     """Fetch by id what failed debts hang on and the lists did not show, being older or not listed at all."""
     for name in names:
-        with lake.connect() as connection:
+        with lake.connect(name, *NAMED_IN[name]) as connection:
             wanted = connection.execute(
                 f"SELECT id, min(seen_at) FROM ({MISSING[name]}) WHERE account_id = ?"
                 f" AND id NOT IN (SELECT id FROM {name}) GROUP BY id ORDER BY id LIMIT ?",

@@ -14,7 +14,7 @@ from tests.crash.campaign import MEMORY
 from tests.crash.plan import plan
 
 ROOT = Path(__file__).parents[2]
-TRIALS, SEED = 60, 11
+TRIALS, SEED = 20, 11
 
 
 @pytest.mark.slow

@@ -1,15 +1,18 @@
 """Every attempt on a card that Stripe has seen, ours or not: what the caps count. Refuses nothing itself."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from sqlalchemy import Connection, func, select
 
 from tinko_pipelines.ledger.schema import network_attempt
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _AT_ONCE = 2000
 _COLUMNS = (
@@ -20,6 +23,10 @@ _COLUMNS = (
 
 def mirror_charges(ledger: Ledger, charges: pa.Table) -> int:
     """Note the card charges of the lake; rows written."""
+    # A drain needs the rest of this module and no table, and would load them for longer than it works.
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     table = charges.filter(pc.equal(charges["payment_method_type"], "card")) if charges.num_rows else charges
     with ledger.read() as connection:
         total = connection.execute(select(func.count()).select_from(network_attempt)).scalar_one()

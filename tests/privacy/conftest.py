@@ -27,7 +27,7 @@ class Person:
 @pytest.fixture(params=KINDS)
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     with (
-        SandboxProcess(tmp_path / "sandbox", seed=5, charges=120, history_days=20) as process,
+        SandboxProcess(tmp_path / "sandbox", seed=5, charges=60, history_days=10) as process,
         ledger_url(request, tmp_path) as url,
     ):
         # SQLite's file lies in the state folder, as it does by default, so that its bytes are looked through too.

@@ -28,6 +28,7 @@ from tinko_pipelines.lake.merge import Gone, Upserted, buried, by_day
 from tinko_pipelines.lake.parquet import packed, read_table
 from tinko_pipelines.lake.parse import Malformed
 from tinko_pipelines.lake.place import File, Folder, Place
+from tinko_pipelines.lake.reader import session
 from tinko_pipelines.lake.schemas import IMMUTABLE, OBJECTS, QUARANTINE
 
 if TYPE_CHECKING:
@@ -223,28 +224,24 @@ class Lake:
 
     @contextmanager
     def connect(self, *names: str) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A DuckDB connection in memory with the named objects as views, all of them when none is named."""
+        """A session of DuckDB with the named objects as views, all of them when none is named."""
         import duckdb
 
         self.place.refresh(*(f"tables/{name}" for name in names) if names else ("tables",))
-        connection = duckdb.connect(":memory:")
         try:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SET python_enable_replacements = false")
-            for name in names or (*OBJECTS, "quarantine"):
-                pattern = str(self._path(f"tables/{name}") / "**" / "*.parquet").replace("'", "''")
-                connection.execute(
-                    f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{pattern}',"
-                    " union_by_name = true, hive_partitioning = false)"
-                )
-            yield connection
+            with session() as connection:
+                for name in names or (*OBJECTS, "quarantine"):
+                    pattern = str(self._path(f"tables/{name}") / "**" / "*.parquet").replace("'", "''")
+                    connection.execute(
+                        f"CREATE TEMP VIEW {name} AS SELECT * FROM read_parquet('{pattern}',"
+                        " union_by_name = true, hive_partitioning = false)"
+                    )
+                yield connection
         except duckdb.Error as error:
             first = str(error).splitlines()[0]
             raise StoreError(
                 f"the lake at {self.place.where} cannot be read: {first}; ingest again"
             ) from error
-        finally:
-            connection.close()
 
     def read_note(self, name: str) -> dict[str, Any]:
         """A small remembered record, empty if there is none."""

@@ -2,12 +2,13 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.ports import free_port
 
 
 def _programs() -> Path | None:
@@ -32,9 +33,7 @@ def postgres_server(settings: str = "-c fsync=off -c shared_buffers=32MB") -> It
     if os.geteuid() == 0:
         shutil.chown(data, "postgres")
         prefix = ["runuser", "-u", "postgres", "--"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/tmp"}
     control = [*prefix, str(programs / "pg_ctl"), "-D", str(data)]
     options = f"-p {port} -h 127.0.0.1 -k {data} -c max_connections=60 {settings}"

@@ -120,7 +120,7 @@ def test_what_comes_in_drops_is_not_waited_for_without_end() -> None:
         connection, _ = listening.accept()
         with connection:
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-            for _ in range(100):
+            for _ in range(400):
                 try:
                     connection.sendall(b"x")
                 except OSError:
@@ -133,7 +133,7 @@ def test_what_comes_in_drops_is_not_waited_for_without_end() -> None:
     wire = Wire(f"http://127.0.0.1:{listening.getsockname()[1]}", {}, 0.2)
     with pytest.raises(WireError, match=r"^TimeoutError$"):
         wire.get("/")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15
     thread.join()
     listening.close()
 

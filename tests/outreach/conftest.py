@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.outreach.post import Sink, free_port, served
+from tests.outreach.post import Sink, served
+from tests.ports import free_port
 
 
 @pytest.fixture

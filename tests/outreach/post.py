@@ -1,7 +1,6 @@
 """A shop that writes mails: a small Stripe with customers, a real SMTP server on loopback, and what is due."""
 
 import email
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -86,12 +85,6 @@ class Sink:
         self.senders.append(envelope.mail_from or "")
         self.on_mail()
         return self.thanks
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @contextmanager

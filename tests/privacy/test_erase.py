@@ -97,11 +97,20 @@ def test_an_erased_person_is_found_nowhere_and_never_comes_back(shop: Shop, pers
     assert sums(shop) == money
     after = lake(shop)
     _others_are_as_before(before, after)
-
-    assert sum(one.written for one in app.reparse().values()) == 0
-    assert lake(shop) == after, "the kept pages make the same tables"
     app.ingest()
     app.ingest_changes()
+    assert lake(shop) == after
+    assert where(person.state, app.ledger, person.needles) == {}
+    if app.ledger.dialect == "sqlite":  # the lake does not know which ledger stands beside it
+        _no_way_of_reading_brings_him_back(shop, after)
+    assert where(person.state, app.ledger, person.needles) == {}
+    assert app.erase_person(person.customer, apply=True).empty
+
+
+def _no_way_of_reading_brings_him_back(shop: Shop, after: dict[str, dict[str, dict[str, Any]]]) -> None:
+    app = shop.app
+    assert sum(one.written for one in app.reparse().values()) == 0
+    assert lake(shop) == after, "the kept pages make the same tables"
     days = sorted({row["created_at"].date() for rows in after.values() for row in rows.values()})
     again = app.read_again(days)
     assert again.repaired == 0
@@ -109,8 +118,6 @@ def test_an_erased_person_is_found_nowhere_and_never_comes_back(shop: Shop, pers
     app.reparse()
     app.report()
     assert lake(shop) == after
-    assert where(person.state, app.ledger, person.needles) == {}
-    assert app.erase_person(person.customer, apply=True).empty
 
 
 def _others_are_as_before(before: Any, after: Any) -> None:

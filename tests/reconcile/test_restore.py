@@ -358,7 +358,7 @@ def test_a_case_that_was_lost_is_not_written_to_again_from_the_start(
     if notices == "drain":
         nothing_runs(shop)
     shop.app.plan()
-    assert [row["step"] for row in shop.rows(message)] == [2, 3, 4]
+    assert sorted(row["step"] for row in shop.rows(message)) == [2, 3, 4]
     shop.app.reconcile()
     shop.app.resume(None, reason="checked", by="me")
     assert shop.app.send_mail(owner="test").sent == 0

@@ -226,4 +226,5 @@ def test_the_database_holds_the_caps_when_the_code_forgets_them(
         connection.execute(update(amount_ceiling).values(max_minor_per_day=500))
     run(ledger, fake, 9.5)
     assert len(fake.charges) == 1
-    assert rows(ledger, attempt)[-1]["answer"] == "refused_by_ledger"
+    newest = max(rows(ledger, attempt), key=lambda row: row["prepared_at"])
+    assert newest["answer"] == "refused_by_ledger"

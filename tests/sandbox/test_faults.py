@@ -94,27 +94,27 @@ def test_rate_limits_by_order_and_by_rate(api, control):
         api.v1.charges.list({"limit": 1})
     headers = {name.lower(): value for name, value in caught.value.headers.items()}
     assert (headers["retry-after"], headers["stripe-rate-limited-reason"]) == ("1", "endpoint-rate")
-    control.limit(20)
+    control.limit(5)
     limited = 0
     for _ in range(60):
         try:
             api.v1.charges.list({"limit": 1})
         except stripe.RateLimitError:
             limited += 1
-    assert 0 < limited < 45
+    assert 0 < limited <= 55, "five pass at once, and five a second after that"
     assert control.requests() == {"requests": 60, "refused": limited}
     control.limit(None)
     assert all(api.v1.charges.list({"limit": 1}).data for _ in range(30))
 
 
 def test_latency_keeps_nobody_else_waiting(sandbox, control, made):
-    control.faults([{"kind": "latency", "seconds": 0.5, "path": "/v1/charges"}])
+    control.faults([{"kind": "latency", "seconds": 2.0, "path": "/v1/charges"}])
     began = time.monotonic()
     with httpx.Client(base_url=sandbox.base, headers={"authorization": f"Bearer {SANDBOX_KEY}"}) as client:
         client.get("/v1/invoices?limit=1")
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < 1.9
         assert client.get("/v1/charges?limit=1").status_code == 200
-    assert time.monotonic() - began >= 0.5
+    assert time.monotonic() - began >= 2.0
 
 
 def test_a_share_is_decided_by_the_key(api, control, made):

@@ -1,7 +1,6 @@
 """A person's browser: goes to an address, presses buttons, and says where it is then. Speaks DevTools to chromium."""
 
 import json
-import socket
 import subprocess
 import time
 import urllib.request
@@ -13,6 +12,7 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 from tests.outreach.browser import CHROMIUM
+from tests.ports import free_port
 
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
@@ -74,8 +74,7 @@ class Browser:
 @contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
     assert CHROMIUM is not None
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [
         CHROMIUM,
         *_FLAGS,

@@ -15,6 +15,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
 from tinko_pipelines.sandbox.http.webhooks import signature
 
 SECRET = "whsec_" + "a1" * 16
@@ -28,7 +29,7 @@ class Served:
     """Started with the settings given as environment; its log is a file below the state folder."""
 
     def __init__(self, state: Path, **environment: str) -> None:
-        self.state, self.port = state, 0
+        self.state, self.port = state, free_port()
         clean = {
             name: value for name, value in os.environ.items() if not name.startswith(("TINKO_", "STRIPE_"))
         }
@@ -39,7 +40,7 @@ class Served:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, **environment: str) -> "Served":
-        """On the port it had before, if any."""
+        """On the same port each time, so that whoever it served finds it again."""
         self.environment |= environment
         began = self.path.stat().st_size if self.path.exists() else 0
         command = [sys.executable, "-c", "from tinko_pipelines.cli import main; main()"]

@@ -35,8 +35,9 @@ def of_case(shop: Shop, debt: str) -> list[tuple[str, str, str | None]]:
 
 
 def page_of(shop: Shop, debt: str) -> dict[str, Any]:
-    case = shop.case(debt)["id"]
-    return [row for row in shop.rows(checkout_session) if row["case_id"] == case][-1]
+    """The newest; sessions have no order of their own, their attempts have one."""
+    pages = {row["attempt_id"]: row for row in shop.rows(checkout_session)}
+    return [pages[one["id"]] for one in shop.attempts(debt) if one["id"] in pages][-1]
 
 
 def paid(shop: Shop, debt: str) -> int:

@@ -240,7 +240,7 @@ def test_a_ledger_that_is_written_to_holds_up_nothing_but_the_insert(served: Ser
             for _ in range(20):
                 assert served.ask("GET", "/healthz")[0] == 200
                 time.sleep(0.05)
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 25
             assert answer() is None, "it waits for the other transaction"
             connection.rollback()
     assert answer() == 200

@@ -14,7 +14,7 @@ import pytest
 
 from tests.ledgers import KINDS, ledger_url
 from tests.outreach.browser import CHROMIUM
-from tests.outreach.post import free_port
+from tests.ports import free_port
 from tests.retry.shop import Shop, passing_later
 from tests.web.browser import Browser, browser
 from tests.web.serving import Served

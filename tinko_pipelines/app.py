@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tinko_pipelines.reconcile import Reconciled
     from tinko_pipelines.reports.dbt_runner import BuildResult
     from tinko_pipelines.reports.query import QueryResult
+    from tinko_pipelines.reports.versions import Version
     from tinko_pipelines.retry.drain import DrainResult
     from tinko_pipelines.retry.due import DueSummary
 
@@ -150,6 +151,18 @@ class App(Planning):
 
         return publish(self.settings)
 
+    def snapshots(self) -> list[Version]:
+        """Every version of the snapshot that is kept, the newest first."""
+        from tinko_pipelines.reports.versions import kept
+
+        return kept(self.settings)
+
+    def restore_snapshot(self, name: str) -> Path:
+        """Make a kept version what analysts open, until the next one is published."""
+        from tinko_pipelines.reports.snapshot import restore
+
+        return restore(self.settings, name)
+
     def write_report(self) -> Path:
         """Write the HTML report from the published snapshot."""
         from tinko_pipelines.reports.html import write_report
@@ -206,7 +219,9 @@ class App(Planning):
         return name
 
     def _make_anew(self) -> None:
-        """Everything that is made of lake and ledger, as far as it was made before."""
+        """Everything that is made of lake and ledger, as far as it was made before; of snapshots the newest alone."""
+        from tinko_pipelines.reports.snapshot import drop_older
+
         if self.lake.has_derived("failed_payments"):
             self.find_failed()
         if self.lake.has_derived("verdicts"):
@@ -218,6 +233,7 @@ class App(Planning):
         if self.settings.warehouse_path.exists() or self.settings.snapshot_path.exists():
             self.settings.warehouse_path.unlink(missing_ok=True)
             self.report()
+            drop_older(self.settings)
 
     def summary(self) -> dict[str, Any]:
         """The core numbers of the published snapshot."""

@@ -5,6 +5,8 @@ Names are relative, with slashes. Readers always read a folder; what the files h
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -43,6 +45,9 @@ class Place(Protocol):
 
     def take(self, files: Iterable[tuple[Path, str]]) -> None:
         """Bring in files of this machine, each under a name; they are gone where they were. For their owner alone."""
+
+    def copy_in(self, path: Path, name: str) -> None:
+        """Make or replace a file with what one of this machine holds, as a whole; of any size, since it is not held in memory."""
 
     def delete(self, name: str) -> None:
         """Remove a file for good, if it is there."""
@@ -84,6 +89,18 @@ class Folder:
                 path.replace(place)
             except OSError as error:
                 raise unwritable(place, error) from error
+
+    def copy_in(self, path: Path, name: str) -> None:
+        """Make or replace a file with what one of this machine holds."""
+        place = self.folder / name
+        partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+        try:
+            make_private(place.parent)
+            shutil.copyfile(path, partial)
+            partial.replace(place)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise unwritable(place, error) from error
 
     def delete(self, name: str) -> None:
         """Remove a file for good, if it is there."""

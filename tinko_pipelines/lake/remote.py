@@ -90,6 +90,11 @@ class ObjectStore:
         for _ in _side_by_side(take, files):
             pass
 
+    def copy_in(self, path: Path, name: str) -> None:
+        """Put a file of this machine, which stays; a store makes it visible as a whole. Not for what is copied."""
+        with self._asking(f"write {name}"):
+            self._store.put_file(str(path), self._at(name))
+
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
         with self._copy() as marks:

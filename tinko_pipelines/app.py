@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tinko_pipelines.privacy.erase import Erasing
     from tinko_pipelines.reconcile import Reconciled
     from tinko_pipelines.reports.dbt_runner import BuildResult
+    from tinko_pipelines.reports.export import Exported
     from tinko_pipelines.reports.query import QueryResult
     from tinko_pipelines.reports.versions import Version
     from tinko_pipelines.retry.drain import DrainResult
@@ -162,6 +163,20 @@ class App(Planning):
         from tinko_pipelines.reports.snapshot import restore
 
         return restore(self.settings, name)
+
+    def export_table(
+        self, name: str, format: str | None = None, out: Path | None = None, where: str = ""
+    ) -> Exported:
+        """Write one table or view of the published snapshot to a file."""
+        from tinko_pipelines.reports.export import export_one
+
+        return export_one(self.settings, name, format, out, where)
+
+    def export_tables(self, folder: Path, format: str | None = None) -> list[Exported]:
+        """Write every table of the published snapshot to a file of its own."""
+        from tinko_pipelines.reports.export import export_all
+
+        return export_all(self.settings, folder, format)
 
     def write_report(self) -> Path:
         """Write the HTML report from the published snapshot."""

@@ -48,6 +48,7 @@ for command in (
     cli_ledger.anomalies,
     cli_ledger.pause,
     cli_ledger.resume,
+    cli_snapshot.export,
     cli_web.serve,
 ):
     cli.command()(command)

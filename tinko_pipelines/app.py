@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tinko_pipelines.reports.export import Exported
     from tinko_pipelines.reports.query import QueryResult
     from tinko_pipelines.reports.versions import Version
+    from tinko_pipelines.retention.freed import Freed
     from tinko_pipelines.retry.drain import DrainResult
     from tinko_pipelines.retry.due import DueSummary
 
@@ -249,6 +250,16 @@ class App(Planning):
             self.settings.warehouse_path.unlink(missing_ok=True)
             self.report()
             drop_older(self.settings)
+
+    def retention(self, *, apply: bool) -> list[Freed]:
+        """What each store frees by its setting, or would; Dagster's own storage is not of the domain."""
+        from tinko_pipelines.clock import SystemClock
+        from tinko_pipelines.retention.run import retain
+
+        with self.nobody_erased():
+            return retain(
+                self.settings, self.lake, self.ledger, self.clock.now(), SystemClock().now(), apply=apply
+            )
 
     def summary(self) -> dict[str, Any]:
         """The core numbers of the published snapshot."""

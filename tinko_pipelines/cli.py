@@ -20,6 +20,7 @@ from tinko_pipelines import (
     cli_mail,
     cli_model,
     cli_privacy,
+    cli_retention,
     cli_snapshot,
     cli_web,
 )
@@ -48,6 +49,7 @@ for command in (
     cli_ledger.anomalies,
     cli_ledger.pause,
     cli_ledger.resume,
+    cli_retention.retention,
     cli_snapshot.export,
     cli_web.serve,
 ):

@@ -37,6 +37,9 @@ class Place(Protocol):
     def names(self, below: str) -> list[str]:
         """The files below a name, sorted."""
 
+    def sizes(self, below: str) -> dict[str, int]:
+        """The files below a name, each with its size in bytes."""
+
     def read(self, name: str) -> bytes | None:
         """All that a file holds; None where there is none."""
 
@@ -65,6 +68,10 @@ class Folder:
     def names(self, below: str) -> list[str]:
         """The files below a name, sorted; none that is being written."""
         return names_below(self.folder, below)
+
+    def sizes(self, below: str) -> dict[str, int]:
+        """The files below a name, each with its size in bytes; none that is being written."""
+        return {name: (self.folder / name).stat().st_size for name in self.names(below)}
 
     def read(self, name: str) -> bytes | None:
         """All that a file holds; None where there is none."""
@@ -111,9 +118,15 @@ class Folder:
 
 
 def names_below(folder: Path, below: str) -> list[str]:
-    """The files of a folder below a name, sorted; none that is hidden, such as those being written."""
-    paths = (path for path in (folder / below).rglob("*") if not path.name.startswith(".") and path.is_file())
-    return sorted(path.relative_to(folder).as_posix() for path in paths)
+    """The files of a folder below a name, sorted; none that is hidden, such as those being written.
+
+    Folders may come and go meanwhile.
+    """
+    found = []
+    for place, _, files in os.walk(folder / below):
+        here = Path(place).relative_to(folder)
+        found += [(here / name).as_posix() for name in files if not name.startswith(".")]
+    return sorted(found)
 
 
 def place_of(settings: Settings) -> Place:

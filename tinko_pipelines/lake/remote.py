@@ -61,6 +61,11 @@ class ObjectStore:
         """The files below a name, sorted."""
         return sorted(self._listed(below))
 
+    def sizes(self, below: str) -> dict[str, int]:
+        """The files below a name, each with its size in bytes."""
+        # A mark begins with the size.
+        return {name: int(mark.split(" ")[0]) for name, mark in self._listed(below).items()}
+
     def read(self, name: str) -> bytes | None:
         """All that a file holds; None where there is none."""
         with self._asking(f"read {name}"):

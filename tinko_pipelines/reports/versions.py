@@ -81,10 +81,14 @@ def take(settings: Settings, partial: Path, as_of: datetime) -> Path:
     partial.replace(path)
     sync(path.parent)
     point_at(settings, path)
-    for version in kept(settings)[settings.snapshots_kept :]:
-        if not version.is_newest:
-            version.path.unlink(missing_ok=True)
+    for old in beyond(settings):
+        old.unlink(missing_ok=True)
     return settings.snapshot_path
+
+
+def beyond(settings: Settings) -> list[Path]:
+    """The versions above the number that is kept, never the newest."""
+    return [version.path for version in kept(settings)[settings.snapshots_kept :] if not version.is_newest]
 
 
 def point_at(settings: Settings, path: Path) -> None:

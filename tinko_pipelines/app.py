@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from tinko_pipelines.privacy.erase import Erasing
     from tinko_pipelines.reconcile import Reconciled
     from tinko_pipelines.reports.dbt_runner import BuildResult
+    from tinko_pipelines.reports.export import Exported
     from tinko_pipelines.reports.query import QueryResult
+    from tinko_pipelines.reports.versions import Version
+    from tinko_pipelines.retention.freed import Freed
     from tinko_pipelines.retry.drain import DrainResult
     from tinko_pipelines.retry.due import DueSummary
 
@@ -150,6 +153,32 @@ class App(Planning):
 
         return publish(self.settings)
 
+    def snapshots(self) -> list[Version]:
+        """Every version of the snapshot that is kept, the newest first."""
+        from tinko_pipelines.reports.versions import kept
+
+        return kept(self.settings)
+
+    def restore_snapshot(self, name: str) -> Path:
+        """Make a kept version what analysts open, until the next one is published."""
+        from tinko_pipelines.reports.snapshot import restore
+
+        return restore(self.settings, name)
+
+    def export_table(
+        self, name: str, format: str | None = None, out: Path | None = None, where: str = ""
+    ) -> Exported:
+        """Write one table or view of the published snapshot to a file."""
+        from tinko_pipelines.reports.export import export_one
+
+        return export_one(self.settings, name, format, out, where)
+
+    def export_tables(self, folder: Path, format: str | None = None) -> list[Exported]:
+        """Write every table of the published snapshot to a file of its own."""
+        from tinko_pipelines.reports.export import export_all
+
+        return export_all(self.settings, folder, format)
+
     def write_report(self) -> Path:
         """Write the HTML report from the published snapshot."""
         from tinko_pipelines.reports.html import write_report
@@ -206,7 +235,9 @@ class App(Planning):
         return name
 
     def _make_anew(self) -> None:
-        """Everything that is made of lake and ledger, as far as it was made before."""
+        """Everything that is made of lake and ledger, as far as it was made before; of snapshots the newest alone."""
+        from tinko_pipelines.reports.snapshot import drop_older
+
         if self.lake.has_derived("failed_payments"):
             self.find_failed()
         if self.lake.has_derived("verdicts"):
@@ -218,6 +249,17 @@ class App(Planning):
         if self.settings.warehouse_path.exists() or self.settings.snapshot_path.exists():
             self.settings.warehouse_path.unlink(missing_ok=True)
             self.report()
+            drop_older(self.settings)
+
+    def retention(self, *, apply: bool) -> list[Freed]:
+        """What each store frees by its setting, or would; Dagster's own storage is not of the domain."""
+        from tinko_pipelines.clock import SystemClock
+        from tinko_pipelines.retention.run import retain
+
+        with self.nobody_erased():
+            return retain(
+                self.settings, self.lake, self.ledger, self.clock.now(), SystemClock().now(), apply=apply
+            )
 
     def summary(self) -> dict[str, Any]:
         """The core numbers of the published snapshot."""

@@ -20,6 +20,8 @@ from tinko_pipelines import (
     cli_mail,
     cli_model,
     cli_privacy,
+    cli_retention,
+    cli_snapshot,
     cli_web,
 )
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, show_work, told
@@ -39,6 +41,7 @@ cli.add_typer(cli_mail.mail, name="mail")
 cli.add_typer(cli_inbox.inbox, name="inbox")
 cli.add_typer(cli_model.model, name="model")
 cli.add_typer(cli_privacy.privacy, name="privacy")
+cli.add_typer(cli_snapshot.snapshot, name="snapshot")
 for command in (
     cli_classify.classify,
     cli_lake.ingest,
@@ -46,6 +49,8 @@ for command in (
     cli_ledger.anomalies,
     cli_ledger.pause,
     cli_ledger.resume,
+    cli_retention.retention,
+    cli_snapshot.export,
     cli_web.serve,
 ):
     cli.command()(command)

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.gateway.bulk import BulkReader
-from tinko_pipelines.lake.ingest import only_one
 from tinko_pipelines.lake.landing import land
 from tinko_pipelines.lake.portion import Results, together
 from tinko_pipelines.lake.store import Lake
+from tinko_pipelines.lake.turns import only_one
 from tinko_pipelines.ledger import events
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.inbox import mark

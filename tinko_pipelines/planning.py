@@ -47,7 +47,7 @@ class Planning(Watching):
 
     def nobody_erased(self) -> AbstractContextManager[None]:
         """Until this is over nobody is erased; what was read of the lake before might bring somebody back."""
-        from tinko_pipelines.lake.ingest import only_one
+        from tinko_pipelines.lake.turns import only_one
 
         return only_one(self.lake, "erasure")
 

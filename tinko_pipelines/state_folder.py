@@ -39,6 +39,11 @@ class StateFolder(BaseSettings):
         return self.state / "recovery.duckdb"
 
     @property
+    def snapshots_dir(self) -> Path:
+        """The published snapshots of which that file is the newest."""
+        return self.state / "snapshots"
+
+    @property
     def report_path(self) -> Path:
         """The HTML report."""
         return self.state / "reports" / "recovery.html"

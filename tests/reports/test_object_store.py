@@ -13,7 +13,8 @@ from tinko_pipelines.app import App
 from tinko_pipelines.checks import run_invariants
 from tinko_pipelines.errors import SettingsError, StoreError
 from tinko_pipelines.lake.place import Folder, current_folder, place_of
-from tinko_pipelines.reports.dbt_runner import BuildResult, build
+from tinko_pipelines.reports.dbt_runner import BuildResult, build, built_mark
+from tinko_pipelines.reports.snapshot import publish, restore
 from tinko_pipelines.settings import Settings, load_settings
 
 
@@ -56,6 +57,12 @@ def test_marts_and_checks_are_those_of_a_lake_in_a_folder(
     found = run_invariants(settings.export_dir, current_folder(settings), AS_OF)
     assert found == run_invariants(settings.export_dir, local.lake_dir, AS_OF)
     assert not settings.lake_dir.joinpath("tables").exists()
+    for moment in (f"{AS_OF:%Y-%m-%d}T00:00:00+00:00", AS_OF.isoformat()):
+        built_mark(settings).write_text(moment)
+        publish(settings)
+        assert place_of(settings).read("snapshot/recovery.duckdb") == settings.snapshot_path.read_bytes()
+    restore(settings, f"{AS_OF:%Y-%m-%d}T000000Z")
+    assert place_of(settings).read("snapshot/recovery.duckdb") == settings.snapshot_path.read_bytes()
 
 
 def test_a_lake_on_a_store_is_filled_from_one_stripe_alone(tmp_path: Path) -> None:

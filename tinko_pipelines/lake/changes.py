@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from tinko_pipelines.errors import InputError
 from tinko_pipelines.gateway.bulk import UNBOUNDED
 from tinko_pipelines.lake.backfill import Backfill, Progress, quiet
-from tinko_pipelines.lake.ingest import fetch_by_id, ingest, look_up_missing, only_one, range_of
+from tinko_pipelines.lake.ingest import fetch_by_id, ingest, look_up_missing, range_of
 from tinko_pipelines.lake.intake import Intake
 from tinko_pipelines.lake.portion import IngestResult, Results
 from tinko_pipelines.lake.schemas import BY_STRIPE_OBJECT, OBJECTS
 from tinko_pipelines.lake.store import Lake
+from tinko_pipelines.lake.turns import only_one
 
 if TYPE_CHECKING:
     from tinko_pipelines.gateway.bulk import BulkReader

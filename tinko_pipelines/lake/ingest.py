@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from tinko_pipelines.lake.portion import Results
 from tinko_pipelines.lake.ranges import Range, from_told
 from tinko_pipelines.lake.schemas import ERASED, OBJECTS
 from tinko_pipelines.lake.store import Lake
+from tinko_pipelines.lake.turns import only_one
 
 if TYPE_CHECKING:
     from tinko_pipelines.gateway.bulk import BulkReader
@@ -117,16 +116,6 @@ def _left_of(lake: Lake, note: str, now: datetime) -> tuple[str, list[Range] | N
     if not told or now - datetime.fromisoformat(told["begun_at"]) > timedelta(hours=RESUMED_HOURS):
         return now.isoformat(), None
     return str(told["begun_at"]), [from_told(one) for one in told["ranges"]]
-
-
-@contextmanager
-def only_one(lake: Lake, name: str) -> Iterator[None]:
-    """Wait for another run of that name on this machine, if there is one."""
-    path = lake.root / "notes" / f".{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def look_up_missing(

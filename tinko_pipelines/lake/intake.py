@@ -24,6 +24,7 @@ from tinko_pipelines.lake.parse import Origin
 from tinko_pipelines.lake.portion import IngestResult, Portion, Results
 from tinko_pipelines.lake.raw import Incoming, KeptPage, abandoned, all_pages, kept, raw_name, read
 from tinko_pipelines.lake.store import Lake
+from tinko_pipelines.lake.turns import ALL_PAGES, only_one
 
 MERGED_WHEN_IDLE = 20_000
 MERGED_AT_ONCE = 100_000
@@ -163,7 +164,7 @@ def reparse(lake: Lake) -> Results:
         for name, result in portion.apply(lake).items():
             results[name] = results[name].plus(result)
 
-    with closing(Incoming(lake.root)):
+    with only_one(lake, ALL_PAGES), closing(Incoming(lake.root)):
         for page in all_pages(lake.place):
             add_kept(portion, page, erased(page.account_id))
             if portion.rows >= MERGED_AT_ONCE:

@@ -5,6 +5,8 @@ Names are relative, with slashes. Readers always read a folder; what the files h
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -35,6 +37,9 @@ class Place(Protocol):
     def names(self, below: str) -> list[str]:
         """The files below a name, sorted."""
 
+    def sizes(self, below: str) -> dict[str, int]:
+        """The files below a name, each with its size in bytes."""
+
     def read(self, name: str) -> bytes | None:
         """All that a file holds; None where there is none."""
 
@@ -43,6 +48,9 @@ class Place(Protocol):
 
     def take(self, files: Iterable[tuple[Path, str]]) -> None:
         """Bring in files of this machine, each under a name; they are gone where they were. For their owner alone."""
+
+    def copy_in(self, path: Path, name: str) -> None:
+        """Make or replace a file with what one of this machine holds, as a whole; of any size, since it is not held in memory."""
 
     def delete(self, name: str) -> None:
         """Remove a file for good, if it is there."""
@@ -60,6 +68,10 @@ class Folder:
     def names(self, below: str) -> list[str]:
         """The files below a name, sorted; none that is being written."""
         return names_below(self.folder, below)
+
+    def sizes(self, below: str) -> dict[str, int]:
+        """The files below a name, each with its size in bytes; none that is being written."""
+        return {name: (self.folder / name).stat().st_size for name in self.names(below)}
 
     def read(self, name: str) -> bytes | None:
         """All that a file holds; None where there is none."""
@@ -85,6 +97,18 @@ class Folder:
             except OSError as error:
                 raise unwritable(place, error) from error
 
+    def copy_in(self, path: Path, name: str) -> None:
+        """Make or replace a file with what one of this machine holds."""
+        place = self.folder / name
+        partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+        try:
+            make_private(place.parent)
+            shutil.copyfile(path, partial)
+            partial.replace(place)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise unwritable(place, error) from error
+
     def delete(self, name: str) -> None:
         """Remove a file for good, if it is there."""
         path = self.folder / name
@@ -94,9 +118,15 @@ class Folder:
 
 
 def names_below(folder: Path, below: str) -> list[str]:
-    """The files of a folder below a name, sorted; none that is hidden, such as those being written."""
-    paths = (path for path in (folder / below).rglob("*") if not path.name.startswith(".") and path.is_file())
-    return sorted(path.relative_to(folder).as_posix() for path in paths)
+    """The files of a folder below a name, sorted; none that is hidden, such as those being written.
+
+    Folders may come and go meanwhile.
+    """
+    found = []
+    for place, _, files in os.walk(folder / below):
+        here = Path(place).relative_to(folder)
+        found += [(here / name).as_posix() for name in files if not name.startswith(".")]
+    return sorted(found)
 
 
 def place_of(settings: Settings) -> Place:

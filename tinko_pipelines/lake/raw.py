@@ -78,10 +78,12 @@ def unpacked(packed: bytes, name: str) -> Iterator[KeptPage]:
     try:
         with pa.CompressedInputStream(pa.BufferReader(packed), "zstd") as stream:
             content = stream.read()
-        while content:
-            line, _, rest = content.partition(b"\n")
-            about = orjson.loads(line)
-            body, content = rest[: about["bytes"]], rest[about["bytes"] :]
+        at = 0
+        while at < len(content):
+            ends = content.index(b"\n", at)
+            about = orjson.loads(content[at:ends])
+            at = ends + 1 + about["bytes"]
+            body = content[ends + 1 : at]
             yield KeptPage(
                 about["object"],
                 about["account"],

@@ -61,6 +61,11 @@ class ObjectStore:
         """The files below a name, sorted."""
         return sorted(self._listed(below))
 
+    def sizes(self, below: str) -> dict[str, int]:
+        """The files below a name, each with its size in bytes."""
+        # A mark begins with the size.
+        return {name: int(mark.split(" ")[0]) for name, mark in self._listed(below).items()}
+
     def read(self, name: str) -> bytes | None:
         """All that a file holds; None where there is none."""
         with self._asking(f"read {name}"):
@@ -89,6 +94,11 @@ class ObjectStore:
 
         for _ in _side_by_side(take, files):
             pass
+
+    def copy_in(self, path: Path, name: str) -> None:
+        """Put a file of this machine, which stays; a store makes it visible as a whole. Not for what is copied."""
+        with self._asking(f"write {name}"):
+            self._store.put_file(str(path), self._at(name))
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""

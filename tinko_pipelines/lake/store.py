@@ -262,5 +262,14 @@ class Lake:
         names = [PurePosixPath(file).stem for file in self._place_of(prefix).names("notes")]
         return {name: self.read_note(name) for name in names if name.startswith(prefix)}
 
+    def read_here(self, name: str) -> dict[str, Any]:
+        """A record of what this machine has under way, empty if there is none."""
+        found = self.here.read(f"notes/{name}.json")
+        return dict(orjson.loads(found)) if found else {}
+
+    def drop_here(self, name: str) -> None:
+        """Forget such a record."""
+        self.here.delete(f"notes/{name}.json")
+
     def _place_of(self, note: str) -> Place:
         return self.here if note.startswith(IN_FLIGHT) else self.place

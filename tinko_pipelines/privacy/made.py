@@ -1,4 +1,4 @@
-"""What is made of lake and ledger, searched for one person: derived tables, the ledger's export, the published snapshot."""
+"""What is made of lake and ledger, searched for one person: derived tables, the ledger's export, the published snapshots."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.lake.erased import Erased
 from tinko_pipelines.lake.store import Lake
+from tinko_pipelines.reports.versions import kept
 from tinko_pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ def made_of_him(settings: Settings, lake: Lake, erased: Erased) -> dict[str, int
             for path in sorted(files):
                 source = "read_parquet('" + str(path).replace("'", "''") + "')"
                 found[f"{path.parent.name}/{path.name}"] = _rows(connection, source)
-            for table in _published(connection, settings.snapshot_path):
-                found[f"snapshot/{table}"] = _rows(connection, f'snapshot."{table}"')
+            older = {f"snapshots/{one.name}": one.path for one in kept(settings) if not one.is_newest}
+            for place, path in {"snapshot": settings.snapshot_path, **older}.items():
+                for table in _published(connection, path):
+                    found[f"{place}/{table}"] = _rows(connection, f'snapshot."{table}"')
         except duckdb.Error as error:
             first = str(error).splitlines()[0]
             raise StoreError(
@@ -56,3 +59,4 @@ def _published(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[st
     connection.execute("ATTACH '" + str(path).replace("'", "''") + "' AS snapshot (READ_ONLY)")
     tables = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'snapshot' ORDER BY 1"
     yield from (str(row[0]) for row in connection.execute(tables).fetchall())
+    connection.execute("DETACH snapshot")

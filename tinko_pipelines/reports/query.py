@@ -34,17 +34,18 @@ def query(settings: Settings, sql: str, max_rows: int = 1000) -> QueryResult:
         raise InputError(f"the number of rows must be 1 or more, not {max_rows}")
     with opened(settings) as connection:
         try:
-            _check(connection, sql)
+            only_a_select(connection, sql)
             cursor = connection.execute(sql)
             columns = [str(column[0]) for column in cursor.description or []]
             found = cursor.fetchmany(max_rows + 1)
         except duckdb.Error as error:
-            raise InputError(f"the query cannot be answered: {_sentence(error)}") from None
+            raise InputError(f"the query cannot be answered: {sentence(error)}") from None
     rows = [[_plain(value) for value in row] for row in found[:max_rows]]
     return QueryResult(columns, rows, truncated=len(found) > max_rows)
 
 
-def _check(connection: Any, sql: str) -> None:
+def only_a_select(connection: Any, sql: str) -> None:
+    """Raise InputError for anything but one statement that reads."""
     import duckdb
 
     allowed = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
@@ -58,7 +59,7 @@ def _check(connection: Any, sql: str) -> None:
         )
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """DuckDB's message without its picture of the position in the query."""
     lines = [line.strip() for line in str(error).split("\n\nLINE ")[0].splitlines()]
     return " ".join(line for line in lines if line)

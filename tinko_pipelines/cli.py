@@ -18,6 +18,7 @@ from tinko_pipelines import (
     cli_lake,
     cli_ledger,
     cli_mail,
+    cli_metrics,
     cli_model,
     cli_privacy,
     cli_web,
@@ -46,6 +47,7 @@ for command in (
     cli_ledger.anomalies,
     cli_ledger.pause,
     cli_ledger.resume,
+    cli_metrics.metric,
     cli_web.serve,
 ):
     cli.command()(command)

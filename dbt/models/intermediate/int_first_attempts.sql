@@ -18,6 +18,16 @@ invoice_of_charge as (
     group by account_id, charge_id
 ),
 
+successors as (
+    -- An intent that took the place of another is the same debt.
+    select
+        account_id,
+        payment_intent_id,
+        stands_for_debt_id
+    from {{ ref('stg_payment_intents') }}
+    where stands_for_debt_id is not null
+),
+
 charged as (
     select
         c.account_id,
@@ -26,10 +36,11 @@ charged as (
         c.charge_id,
         c.amount_minor,
         c.created_at,
-        coalesce(i.invoice_id, j.invoice_id, c.payment_intent_id, c.charge_id) as debt_id
+        coalesce(i.invoice_id, j.invoice_id, s.stands_for_debt_id, c.payment_intent_id, c.charge_id) as debt_id
     from {{ ref('stg_charges') }} as c
     left join invoice_of_intent as i on c.account_id = i.account_id and c.payment_intent_id = i.payment_intent_id
     left join invoice_of_charge as j on c.account_id = j.account_id and c.charge_id = j.charge_id
+    left join successors as s on c.account_id = s.account_id and c.payment_intent_id = s.payment_intent_id
     where c.status <> 'failed'
 ),
 

@@ -316,7 +316,7 @@ def _others_paid(made: History) -> None:
             "succeeded",
             operation="checkout.session",
             charge_id="ch_a_pi_page_paid",
-        )  # fmt: skip
+        )
     )
     # Another intent of the same customer over the same amount pays; it counts for one of the failed ones.
     for id, customer, want, moment, order in (

@@ -191,10 +191,10 @@ def test_subscriptions(ask: Ask) -> None:
 def test_the_curve_is_the_estimator_of_aalen_and_johansen(lived: tuple[Settings, History], ask: Ask) -> None:
     """Against fractions over the outcomes worked out by hand, in calendar days."""
     made = lived[1]
-    moments = dict(
-        ((account, debt), moment)
+    moments = {
+        (account, debt): moment
         for account, debt, moment in ask("SELECT account_id, debt_id, outcome_at FROM fct_failed_payments")
-    )
+    }
     for account in ("a", "b"):
         fates = []
         for (name, debt), want in made.wants.items():
@@ -228,13 +228,13 @@ def test_what_is_to_come_follows_the_curve(ask: Ask) -> None:
     (found,) = ask(
         "SELECT open_count, open_amount_minor, predicted_count FROM predicted_recovery WHERE currency = 'eur'"
     )
-    curve = dict(
-        (day, (recovered, canceled))
+    curve = {
+        day: (recovered, canceled)
         for day, recovered, canceled in ask(
             "SELECT day, recovered_incidence, canceled_incidence FROM time_to_recover"
             " WHERE account_id = 'a' AND category = 'insufficient_funds'"
         )
-    )
+    }
     at_age, still = curve[36], 1 - sum(curve[36])
     assert found[:2] == (1, 3_000)
     assert found[2] == pytest.approx((curve[60][0] - at_age[0]) / still, abs=1e-5)

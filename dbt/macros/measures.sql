@@ -70,3 +70,41 @@ their own, so that they, the report, the command line and MetricFlow cannot disa
         {{ found.get(name, '0') }} as {{ name }}{{ ',' if not loop.last }}
     {%- endfor %}
 {%- endmacro %}
+
+
+{#- What the table `metrics` holds, read from models/semantic: a SELECT for each metric. -#}
+{% macro metric_rows() -%}
+    {%- set names = ['metric', 'label', 'description', 'unit', 'numerator', 'denominator', 'summed', 'made_of', 'dimensions'] -%}
+    {%- set rows = [] -%}
+    {%- set known = graph.metrics.values() if execute else [] -%}
+    {%- for one in known | sort(attribute='name') -%}
+        {%- set is_ratio = one.type == 'ratio' -%}
+        {%- set leaf = graph.metrics['metric.' ~ project_name ~ '.' ~ (one.type_params.numerator.name if is_ratio else one.name)] -%}
+        {%- for model in graph.semantic_models.values() -%}
+            {%- for measured in model.measures if measured.name == leaf.type_params.measure.name -%}
+                {%- set dimensions = [] -%}
+                {%- for dimension in model.dimensions -%}
+                    {%- do dimensions.append(dimension.expr or dimension.name) -%}
+                {%- endfor -%}
+                {%- do rows.append([
+                    one.name,
+                    one.label,
+                    one.description,
+                    'share' if is_ratio else ('minor units' if one.name.endswith('_minor') else 'count'),
+                    one.type_params.numerator.name if is_ratio else none,
+                    one.type_params.denominator.name if is_ratio else none,
+                    none if is_ratio else measured.expr,
+                    model.model.split("'")[1],
+                    dimensions | join(','),
+                ]) -%}
+            {%- endfor -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- for row in rows or [names] %}
+    select
+        {%- for value in row %}
+        {{ "'" ~ (value | replace("'", "''")) ~ "'" if value is not none else 'cast(null as ' ~ text_type() ~ ')' }} as {{ names[loop.index0] }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+{%- endmacro %}

@@ -23,6 +23,12 @@ declined as (
     where is_declined and card_fingerprint is not null
 ),
 
+mail_rules as (
+    select rule
+    from {{ ref('stg_cap_rules') }}
+    where network = 'mail'
+),
+
 refused as (
     select
         concat('refusal:', cast(r.refusal_id as {{ text_type() }})) as event_id,
@@ -39,7 +45,7 @@ refused as (
     inner join {{ ref('stg_cases') }} as c on r.case_id = c.case_id
     where
         c.card_fingerprint is not null
-        and r.rule not in (select m.rule from {{ ref('stg_cap_rules') }} as m where m.network = 'mail')
+        and r.rule not in (select mail.rule from mail_rules as mail)
 ),
 
 events as (

@@ -10,7 +10,9 @@ with aged as (
     from {{ ref('fct_failed_payments') }} as d
     cross join {{ ref('stg_clock') }} as c
     where not d.is_closed
-    group by 1, 2, 3, 4, 5
+    group by
+        d.account_id, d.livemode, d.currency, d.category,
+        least({{ date_gap('d.first_failed_on', 'cast(c.as_of as date)') }}, 60)
 ),
 
 ends as (

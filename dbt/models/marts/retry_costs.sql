@@ -59,10 +59,14 @@ sums as (
         livemode,
         currency,
         cohort_month,
-        {%- for name in ['recovered_count', 'recovered_amount_minor', 'executed_count', 'succeeded_count', 'sent_count',
-            'disputed_count', 'disputed_amount_minor', 'reversed_amount_minor'] %}
-        {{ total(name) }} as {{ name }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        {{ total('recovered_count') }} as recovered_count,
+        {{ total('recovered_amount_minor') }} as recovered_amount_minor,
+        {{ total('executed_count') }} as executed_count,
+        {{ total('succeeded_count') }} as succeeded_count,
+        {{ total('sent_count') }} as sent_count,
+        {{ total('disputed_count') }} as disputed_count,
+        {{ total('disputed_amount_minor') }} as disputed_amount_minor,
+        {{ total('reversed_amount_minor') }} as reversed_amount_minor
     from parts
     group by account_id, livemode, currency, cohort_month
 )

@@ -120,7 +120,7 @@ def test_each_is_charged_and_written_to_as_itself(world: World) -> None:
     assert found.cases
     assert {result.name: result.sample for result in app.check() if result.rows} == {}
     app.report()
-    sql = "SELECT account_id, sum(failed_count), sum(recovered_count) FROM recovery_by_cohort GROUP BY 1"
+    sql = "SELECT account_id, sum(failed_count), sum(recovered_count) FROM recovery_cohorts GROUP BY 1"
     told = {row[0]: (row[1], row[2] > 0) for row in app.query(sql, 10).rows}
     assert told == {
         name: (client.book()["debts_failed_first"], True) for name, client in world.stripe.items()

@@ -74,7 +74,9 @@ def test_from_ingest_to_report(sandbox: str, state: Path) -> None:
     assert "…" not in told
     idle = run(state, sandbox, "drain").stdout.split()
     assert idle == ["dry_run", "False", "done", "nothing"]
-    rows = answer(state, sandbox, "query", "SELECT sum(succeeded_count) FROM recovery_by_attempt")["rows"]
+    rows = answer(state, sandbox, "query", "SELECT sum(succeeded_count) FROM recovery_by_attempt_number")[
+        "rows"
+    ]
     assert rows == [[retried["succeeded"]]]
     assert answer(state, sandbox, "check")["broken"] == []
     assert client.book()["double_charges"] == 0
@@ -149,7 +151,7 @@ def test_events_of_a_file_are_put_in_shown_and_brought_into_the_lake(
         (("ingest", "--changes", "--since", "2026-08-01"), {}, 2, "--changes goes by itself"),
         (("ingest",), {"TINKO_STRIPE_API_BASE": "http://127.0.0.1:1", "TINKO_CLOCK": "system"}, 3, "cannot be read"),
         (("drain",), {"TINKO_STRIPE_API_BASE": "http://127.0.0.1:1"}, 3, "no sandbox answers"),
-        (("query", "DROP TABLE recovery_debts"), {}, 2, "tinko:"),
+        (("query", "DROP TABLE fct_failed_payments"), {}, 2, "tinko:"),
         (
             ("mail",),
             {"TINKO_MAIL_TRANSPORT": "smtp", "TINKO_SMTP_URL": "smtp+plain://127.0.0.1:1"},

@@ -60,7 +60,7 @@ def test_it_recovers_something_and_charges_nobody_twice(first: tuple[Path, dict[
 
 def test_it_says_what_its_rates_are_over(first: tuple[Path, dict[str, Any]]) -> None:
     state, found = first
-    done = tinko(state, "query", "SELECT count(*) FROM recovery_debts WHERE case_id IS NULL", "--json")
+    done = tinko(state, "query", "SELECT count(*) FROM fct_failed_payments WHERE case_id IS NULL", "--json")
     assert json.loads(done.stdout)["rows"] == [[found["never_taken_up_count"]]]
     assert 0 < found["never_taken_up_count"] < found["failed_count"]
 
@@ -81,7 +81,7 @@ def test_its_checks_are_clean_and_its_runs_are_in_dagster(first: tuple[Path, dic
 
 def test_run_again_it_goes_on(first: tuple[Path, dict[str, Any]]) -> None:
     state, before = first
-    done = tinko(state, "query", "SELECT count(*) AS n FROM recovery_debts", "--json")
+    done = tinko(state, "query", "SELECT count(*) AS n FROM fct_failed_payments", "--json")
     assert json.loads(done.stdout)["rows"] == [[before["failed_count"]]]
     done = tinko(state, "demo", "--charges", "900", "--days", "2", "--seed", "12")
     assert done.returncode == 0, done.stderr

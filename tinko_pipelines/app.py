@@ -6,7 +6,7 @@ starts the program hands it a `Settings`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -266,6 +266,14 @@ class App(Planning):
         from tinko_pipelines.reports.summary import summary
 
         return summary(self.settings)
+
+    def metrics_sql(self, names: Sequence[str], by: Sequence[str], where: str) -> str:
+        """The SELECT for these metrics by these columns on the published snapshot."""
+        from tinko_pipelines.reports.metrics import catalogue, metrics_sql
+        from tinko_pipelines.reports.snapshot import opened
+
+        with opened(self.settings) as connection:
+            return metrics_sql(catalogue(connection), names, by, where)
 
     def query(self, sql: str, max_rows: int) -> QueryResult:
         """Rows of one SELECT on the published snapshot."""

@@ -38,7 +38,7 @@ REQUESTS_PER_SECOND = 2_000.0
 """The sandbox has no rate limit of its own unless asked for one."""
 TAKEN_UP = """
 SELECT count(*) FILTER (WHERE case_id IS NULL), count(*) FILTER (WHERE case_id IS NOT NULL AND is_recovered)
-FROM recovery_debts
+FROM fct_failed_payments
 """
 """How many failed payments never got a case, and how many of those with one were recovered."""
 CODE_LOCATION = {".dagster/repository": "__repository__@tinko_pipelines"}

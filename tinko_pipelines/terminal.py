@@ -27,7 +27,7 @@ WIDEST = 10_000
 NEXT = (
     ("make ui", "its runs, assets, checks and schedules"),
     (".venv/bin/tinko check", "every invariant over ledger and lake"),
-    (".venv/bin/tinko query 'FROM recovery_by_reason'", "ask the snapshot"),
+    (".venv/bin/tinko query 'FROM recovery_by_method'", "ask the snapshot"),
 )
 
 

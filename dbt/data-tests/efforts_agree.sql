@@ -2,14 +2,18 @@
 with figures as (
     select
         (select count(*) from {{ ref('stg_attempts') }}) as staged_attempts,
-        (select count(*) from {{ ref('attempts') }}) as attempts,
-        (select count(*) from {{ ref('stg_attempts') }} where is_executed) as staged_executed,
-        (select coalesce(sum(executed_count), 0) from {{ ref('recovery_by_attempt') }}) as executed,
-        (select coalesce(sum(executed_attempts), 0) from {{ ref('recovery_cost') }}) as paid_for,
+        (select count(*) from {{ ref('fct_attempts') }}) as attempts,
+        (select count(*) filter (where is_executed and not is_by_link) from {{ ref('stg_attempts') }}) as staged_executed,
+        (select coalesce(sum(executed_count), 0) from {{ ref('recovery_by_attempt_number') }}) as executed,
+        (select coalesce(sum(executed_attempts), 0) from {{ ref('retry_costs') }}) as paid_for,
         (select count(*) from {{ ref('stg_messages') }}) as staged_messages,
-        (select count(*) from {{ ref('messages') }}) as messages
+        (select count(*) from {{ ref('fct_messages') }}) as messages,
+        (select count(*) filter (where state = 'sent' and kind = 'dunning') from {{ ref('stg_messages') }}) as staged_sent,
+        (select coalesce(sum(sent_count), 0) from {{ ref('recovery_by_message_step') }}) as sent
 )
 
-select * from figures
-where staged_attempts <> attempts or staged_executed <> executed or staged_executed <> paid_for
-    or staged_messages <> messages
+select *
+from figures
+where
+    staged_attempts <> attempts or staged_executed <> executed or staged_executed <> paid_for
+    or staged_messages <> messages or staged_sent <> sent

@@ -1,74 +1,111 @@
--- Every table counts the same debts: failed as staged, recovered as in recovery_debts, by account and currency.
-with figures as (
-    {% for table in ['recovery_by_cohort', 'recovery_by_category', 'recovery_by_code', 'recovery_summary'] %}
+-- Every table counts the same debts, to the minor unit of each currency: failed as staged, recovered as in the facts.
+with truth as (
     select
-        '{{ table }}' as made_in, account_id, livemode, currency, sum(failed_count) as failed_count,
-        sum(failed_amount_minor) as failed_minor, sum(recovered_count) as recovered_count,
+        account_id,
+        livemode,
+        currency,
+        count(*) as failed_count,
+        {{ total('failed_amount_minor') }} as failed_minor,
+        count(*) filter (where is_recovered) as recovered_count,
+        {{ total('recovered_amount_minor') }} as recovered_minor
+    from {{ ref('fct_failed_payments') }}
+    group by account_id, livemode, currency
+),
+
+figures as (
+    {% for table in ['recovery_cohorts', 'recovery_by_category', 'recovery_by_decline_code'] %}
+    select
+        '{{ table }}' as made_in,
+        account_id,
+        livemode,
+        currency,
+        sum(failed_count) as failed_count,
+        sum(failed_amount_minor) as failed_minor,
+        sum(recovered_count) as recovered_count,
         sum(recovered_amount_minor) as recovered_minor
     from {{ ref(table) }}
-    group by all
+    group by account_id, livemode, currency
+    union all
+    {% endfor %}
+    {% for recovered in ['recovered_of_day', 'cash'] %}
+    select
+        'recovery_daily, {{ recovered }}' as made_in,
+        account_id,
+        livemode,
+        currency,
+        sum(failed_first_attempt_count) as failed_count,
+        sum(failed_first_attempt_amount_minor) as failed_minor,
+        sum({{ recovered }}_count) as recovered_count,
+        sum({{ recovered }}_amount_minor) as recovered_minor
+    from {{ ref('recovery_daily') }}
+    group by account_id, livemode, currency
+    having sum(failed_first_attempt_count) > 0
     union all
     {% endfor %}
     select
-        'recovery_debts', account_id, livemode, currency, count(*), sum(failed_amount_minor),
-        count(*) filter (where is_recovered), sum(recovered_amount_minor)
-    from {{ ref('recovery_debts') }}
-    group by all
+        'staging' as made_in,
+        s.account_id,
+        s.livemode,
+        s.currency,
+        count(*) as failed_count,
+        sum(s.amount_minor) as failed_minor,
+        max(t.recovered_count) as recovered_count,
+        max(t.recovered_minor) as recovered_minor
+    from {{ ref('stg_failed_payments') }} as s
+    left join truth as t on s.account_id = t.account_id and s.livemode = t.livemode and s.currency = t.currency
+    group by s.account_id, s.livemode, s.currency
 ),
 
-recoveries as (
-    select 'recovery_by_reason' as made_in, account_id, livemode, currency, sum(recovered_count) as recovered_count,
+methods as (
+    select
+        account_id,
+        livemode,
+        currency,
+        sum(recovered_count) as recovered_count,
         sum(recovered_amount_minor) as recovered_minor
-    from {{ ref('recovery_by_reason') }}
-    group by all
-    union all
-    select 'cash_by_day', account_id, livemode, currency, sum(recovered_count), sum(recovered_amount_minor)
-    from {{ ref('cash_by_day') }}
-    group by all
-    union all
-    select 'cash_by_day, reasons', account_id, livemode, currency, sum(recovered_count),
-        sum(own_retry_amount_minor + stripe_retry_amount_minor + after_mail_amount_minor + customer_amount_minor
-            + other_amount_minor)
-    from {{ ref('cash_by_day') }}
-    group by all
+    from {{ ref('recovery_by_method') }}
+    group by account_id, livemode, currency
 ),
 
-failures as (
-    select account_id, livemode, currency, sum(failed_first_attempt_count) as failed_count,
-        sum(failed_first_attempt_amount_minor) as failed_minor
-    from {{ ref('payments_by_day') }}
-    group by all
-),
-
-staged as (
-    select account_id, livemode, currency, count(*) as failed_count, sum(amount_minor) as failed_minor
-    from {{ ref('stg_failed_payments') }}
-    group by all
-),
-
-truth as (
-    select * from figures where made_in = 'recovery_debts'
+reasons as (
+    select
+        account_id,
+        livemode,
+        currency,
+        sum(
+            cash_own_retry_amount_minor + cash_stripe_retry_amount_minor + cash_after_mail_amount_minor
+            + cash_customer_amount_minor + cash_other_amount_minor
+        ) as recovered_minor
+    from {{ ref('recovery_daily') }}
+    group by account_id, livemode, currency
 )
 
-select f.made_in, f.account_id, f.currency
+select
+    coalesce(f.made_in, 'facts') as made_in,
+    coalesce(f.account_id, t.account_id) as account_id,
+    coalesce(f.currency, t.currency) as currency
 from figures as f
-full join staged as s on s.account_id = f.account_id and s.livemode = f.livemode and s.currency = f.currency
-left join truth as t on t.account_id = f.account_id and t.livemode = f.livemode and t.currency = f.currency
-where s.failed_count is distinct from f.failed_count or s.failed_minor is distinct from f.failed_minor
+full outer join truth as t on f.account_id = t.account_id and f.livemode = t.livemode and f.currency = t.currency
+where
+    t.failed_count is distinct from f.failed_count or t.failed_minor is distinct from f.failed_minor
     or t.recovered_count is distinct from f.recovered_count or t.recovered_minor is distinct from f.recovered_minor
 
 union all
 
-select r.made_in, r.account_id, r.currency
-from recoveries as r
-left join truth as t on t.account_id = r.account_id and t.livemode = r.livemode and t.currency = r.currency
-where t.recovered_count is distinct from r.recovered_count or t.recovered_minor is distinct from r.recovered_minor
+select
+    'recovery_by_method' as made_in,
+    t.account_id,
+    t.currency
+from truth as t
+left join methods as m on t.account_id = m.account_id and t.livemode = m.livemode and t.currency = m.currency
+where t.recovered_count <> coalesce(m.recovered_count, 0) or t.recovered_minor <> coalesce(m.recovered_minor, 0)
 
 union all
 
--- A currency in which nothing failed has first attempts, and no failed payment.
-select 'payments_by_day', coalesce(s.account_id, f.account_id), coalesce(s.currency, f.currency)
-from staged as s
-full join failures as f on f.account_id = s.account_id and f.livemode = s.livemode and f.currency = s.currency
-where coalesce(s.failed_count, 0) <> coalesce(f.failed_count, 0)
-    or coalesce(s.failed_minor, 0) <> coalesce(f.failed_minor, 0)
+select
+    'recovery_daily, reasons' as made_in,
+    t.account_id,
+    t.currency
+from truth as t
+left join reasons as r on t.account_id = r.account_id and t.livemode = r.livemode and t.currency = r.currency
+where t.recovered_minor <> coalesce(r.recovered_minor, 0)

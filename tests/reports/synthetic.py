@@ -36,7 +36,7 @@ def days(number: float) -> timedelta:
     return timedelta(days=number)
 
 
-def _ledger_schema(table: Table) -> pa.Schema:
+def ledger_schema(table: Table) -> pa.Schema:
     kinds = (
         (UtcDateTime, pa.timestamp("us", tz="UTC")),
         (Boolean, pa.bool_()),
@@ -49,7 +49,7 @@ def _ledger_schema(table: Table) -> pa.Schema:
     )
 
 
-def _write(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
+def write_table(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unknown = {name for row in rows for name in row} - set(schema.names)
     assert not unknown, f"{path}: {unknown}"
@@ -176,13 +176,13 @@ class World:
 
     def write(self, settings: Settings) -> None:
         for name, rows in self.lake.items():
-            _write(settings.lake_dir / "tables" / name / "part.parquet", OBJECTS[name].schema, rows)
+            write_table(settings.lake_dir / "tables" / name / "part.parquet", OBJECTS[name].schema, rows)
         derived = settings.lake_dir / "derived"
-        _write(derived / "failed_payments.parquet", FAILED_PAYMENTS, self.failed)
+        write_table(derived / "failed_payments.parquet", FAILED_PAYMENTS, self.failed)
         verdicts = [{**row, **self.verdicts[f"{row['account_id']}/{row['debt_id']}"]} for row in self.failed]
-        _write(derived / "verdicts.parquet", VERDICTS, verdicts)
+        write_table(derived / "verdicts.parquet", VERDICTS, verdicts)
         for name, rows in self.ledger.items():
-            _write(settings.export_dir / f"{name}.parquet", _ledger_schema(metadata.tables[name]), rows)
+            write_table(settings.export_dir / f"{name}.parquet", ledger_schema(metadata.tables[name]), rows)
 
 
 def settings_in(folder: Path) -> Settings:

@@ -33,7 +33,7 @@ def test_each_debt_has_the_outcome_and_the_reason_its_evidence_allows(told: Told
     found = rows(
         told[0],
         "SELECT debt_id, outcome, recovered_by, recovered_amount_minor, reversed_amount_minor, is_closed"
-        " FROM recovery_debts WHERE account_id = 'acct_1'",
+        " FROM fct_failed_payments WHERE account_id = 'acct_1'",
     )
     assert {row[0]: row[1:] for row in found} == {
         "in_own": ("recovered", "own_retry", 1000, 0, True),
@@ -53,31 +53,34 @@ def test_each_debt_has_the_outcome_and_the_reason_its_evidence_allows(told: Told
     }
 
 
-def test_the_summary_keeps_currencies_and_accounts_apart(told: Told) -> None:
+def test_cohorts_and_costs_keep_currencies_and_accounts_apart(told: Told) -> None:
     found = rows(
         told[0],
-        "SELECT account_id, currency, failed_count, failed_amount_minor, recovered_count, recovered_amount_minor,"
-        " closed_count, open_count, in_recovery_count, executed_attempts, messages_sent FROM recovery_summary"
-        " ORDER BY ALL",
+        "SELECT account_id, currency, sum(failed_count), sum(failed_amount_minor), sum(recovered_count),"
+        " sum(recovered_amount_minor), sum(closed_count) FROM recovery_cohorts GROUP BY ALL ORDER BY ALL",
     )
     assert found == [
-        ("acct_1", "jpy", 1, 5000, 1, 5000, 1, 0, 0, 0, 0),
-        ("acct_1", "usd", 13, 13000, 6, 5700, 11, 2, 1, 3, 4),
-        ("acct_2", "usd", 2, 16000, 0, 0, 0, 2, 0, 0, 0),
+        ("acct_1", "jpy", 1, 5000, 1, 5000, 1),
+        ("acct_1", "usd", 13, 13000, 6, 5700, 11),
+        ("acct_2", "usd", 2, 16000, 0, 0, 0),
     ]
+    costs = (
+        "SELECT account_id, sum(executed_attempts), sum(messages_sent) FROM retry_costs GROUP BY 1 ORDER BY 1"
+    )
+    assert rows(told[0], costs) == [("acct_1", 3, 4), ("acct_2", 0, 0)]
 
 
 def test_an_attempt_counts_for_the_account_it_was_made_in(told: Told) -> None:
-    debts = "SELECT account_id, own_attempts FROM recovery_debts WHERE debt_id = 'in_own' ORDER BY 1"
+    debts = "SELECT account_id, own_attempts FROM fct_failed_payments WHERE debt_id = 'in_own' ORDER BY 1"
     assert rows(told[0], debts) == [("acct_1", 2), ("acct_2", 0)]
-    nth = "SELECT n, executed_count, succeeded_count, success_rate FROM recovery_by_attempt ORDER BY n"
+    nth = "SELECT attempt_number, executed_count, succeeded_count, success_rate FROM recovery_by_attempt_number ORDER BY 1"
     assert rows(told[0], nth) == [(1, 2, 0, 0.0), (2, 1, 1, 1.0)]
 
 
 def test_a_cohort_is_mature_28_days_after_its_last_failure(told: Told) -> None:
     found = rows(
         told[0],
-        "SELECT strftime(cohort_month, '%Y-%m'), is_mature, failed_count FROM recovery_by_cohort"
+        "SELECT strftime(cohort_month, '%Y-%m'), is_mature, failed_count FROM recovery_cohorts"
         " WHERE account_id = 'acct_1' AND currency = 'usd' ORDER BY 1",
     )
     assert found == [("2026-09", True, 12), ("2026-10", False, 1)]
@@ -86,8 +89,8 @@ def test_a_cohort_is_mature_28_days_after_its_last_failure(told: Told) -> None:
 def test_cash_lies_on_the_day_of_the_payment(told: Told) -> None:
     found = rows(
         told[0],
-        "SELECT day::varchar, recovered_amount_minor, customer_amount_minor FROM cash_by_day"
-        " WHERE day >= '2026-09-11' ORDER BY 1",
+        "SELECT day::varchar, cash_amount_minor, cash_customer_amount_minor FROM recovery_daily"
+        " WHERE day >= '2026-09-11' AND cash_count > 0 ORDER BY 1",
     )
     assert found == [("2026-09-11", 1000, 0), ("2026-09-21", 700, 700)]
 
@@ -95,7 +98,7 @@ def test_cash_lies_on_the_day_of_the_payment(told: Told) -> None:
 def test_first_attempts_that_passed_are_in_the_denominator(told: Told) -> None:
     found = rows(
         told[0],
-        "SELECT first_attempt_count, failed_first_attempt_count, failure_rate_count FROM payments_by_day"
+        "SELECT first_attempt_count, failed_first_attempt_count, failure_rate_count FROM recovery_daily"
         " WHERE day = '2026-09-01' AND currency = 'usd' AND account_id = 'acct_1'",
     )
     assert found == [(16, 12, 0.75)]
@@ -112,36 +115,31 @@ def test_the_ledger_is_believed_before_the_lake_has_caught_up_and_days_are_utc(
     world.write(fresh)
     build(fresh, AS_OF)
     found = rows(
-        fresh, "SELECT status, recovered_by, recovered_amount_minor, days_to_recover FROM recovery_debts"
+        fresh, "SELECT status, recovered_by, recovered_amount_minor, days_to_recover FROM fct_failed_payments"
     )
     assert found == [("open", "own_retry", 1000, pytest.approx(2 + 7 / 24))]
-    assert rows(fresh, "SELECT cohort_month::varchar FROM recovery_debts") == [("2026-09-01",)]
+    assert rows(fresh, "SELECT cohort_month::varchar FROM fct_failed_payments") == [("2026-09-01",)]
 
 
-def test_refusals_are_counted_by_rule_and_network(told: Told) -> None:
+def test_caps_are_told_by_rule_and_network_with_the_fees_of_excess(told: Told) -> None:
     found = rows(
         told[0],
-        "SELECT strftime(day, '%m-%d'), rule, network, refusals, refused_cases, refused_amount_minor"
-        " FROM cap_refusals_by_day ORDER BY ALL",
+        "SELECT strftime(day, '%m-%d'), network, rule, refusals, refused_cases, excess_attempts, own_excess_attempts,"
+        " avoided_attempts, fee_currency, incurred_fee_minor, avoided_fee_minor FROM network_compliance ORDER BY ALL",
     )
     assert found == [
-        ("09-01", "mastercard_24h", "mastercard", 1, 1, 1000),
-        ("09-01", "tinko_card_24h", "any", 1, 1, 1000),
-        ("09-04", "tinko_card_24h", "any", 1, 1, 1000),
+        ("09-01", "any", "tinko_card_24h", 1, 1, 0, 0, 0, None, 0, 0),
+        ("09-01", "mastercard", "mastercard_24h", 1, 1, 2, 1, 2, "usd", 100, 100),
+        ("09-04", "any", "tinko_card_24h", 1, 1, 0, 0, 0, None, 0, 0),
     ]
-
-
-def test_fees_for_attempts_above_the_networks_caps_are_estimated(told: Told) -> None:
-    found = rows(told[0], "SELECT * EXCLUDE (account_id, livemode, day) FROM excess_attempts_by_day")
-    assert found == [("mastercard", "usd", 2, 1, 100, 2, 100)]
 
 
 def test_an_empty_lake_and_ledger_build(fresh: Settings) -> None:
     World().write(fresh)
     result = build(fresh, AS_OF)
     assert result.warnings == []
-    assert rows(fresh, "SELECT count(*) FROM recovery_debts") == [(0,)]
-    assert rows(fresh, "SELECT count(*) FROM recovery_summary") == [(0,)]
+    assert rows(fresh, "SELECT count(*) FROM fct_failed_payments") == [(0,)]
+    assert rows(fresh, "SELECT count(*) FROM recovery_cohorts") == [(0,)]
 
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(fresh: Settings) -> None:

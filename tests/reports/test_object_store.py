@@ -53,7 +53,7 @@ def test_marts_and_checks_are_those_of_a_lake_in_a_folder(
     build(settings, AS_OF)
     built = marts(settings)
     assert built == marts(told[0])
-    assert len(built["recovery_debts"]) == 16
+    assert len(built["fct_failed_payments"]) == 16
     found = run_invariants(settings.export_dir, current_folder(settings), AS_OF)
     assert found == run_invariants(settings.export_dir, local.lake_dir, AS_OF)
     assert not settings.lake_dir.joinpath("tables").exists()

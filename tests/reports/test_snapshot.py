@@ -15,7 +15,7 @@ import pytest
 
 from tests.reports.synthetic import AS_OF, settings_in
 from tinko_pipelines.errors import InputError, StoreError
-from tinko_pipelines.reports.dbt_runner import BuildResult, _fingerprint, built_mark
+from tinko_pipelines.reports.dbt_runner import BuildResult, _fingerprint, built_mark, ensure_manifest
 from tinko_pipelines.reports.query import query
 from tinko_pipelines.reports.snapshot import drop_older, opened, publish, restore
 from tinko_pipelines.reports.summary import summary
@@ -34,12 +34,14 @@ def published(told: Told) -> Settings:
 def test_the_snapshot_holds_the_marts_alone(published: Settings) -> None:
     found = query(published, "SELECT schema_name, table_name FROM duckdb_tables() ORDER BY ALL", 100)
     assert {row[0] for row in found.rows} == {"main"}
-    assert [row[1] for row in found.rows] == sorted(
-        "recovery_debts recovery_by_cohort recovery_by_category recovery_by_reason recovery_by_code"
-        " recovery_by_attempt cash_by_day time_to_recover attempts messages recovery_cost payments_by_day"
-        " cap_refusals_by_day excess_attempts_by_day"
-        " recovery_summary".split()
-    )
+    manifest = json.loads(ensure_manifest(published).read_text())
+    marts = {
+        node["name"]
+        for node in manifest["nodes"].values()
+        if "marts" in node["fqn"] and node["resource_type"] == "model"
+    }
+    assert {row[1] for row in found.rows} == marts
+    assert {"fct_failed_payments", "fct_attempts", "fct_messages", "dim_customers", "recovery_daily"} < marts
 
 
 def test_every_table_and_column_carries_its_documentation(published: Settings) -> None:
@@ -49,7 +51,7 @@ def test_every_table_and_column_carries_its_documentation(published: Settings) -
     assert query(published, bare, 10).rows == []
     assert query(published, "SELECT table_name FROM duckdb_tables() WHERE comment IS NULL", 10).rows == []
     said = query(
-        published, "SELECT comment FROM duckdb_tables() WHERE table_name = 'recovery_debts'", 1
+        published, "SELECT comment FROM duckdb_tables() WHERE table_name = 'fct_failed_payments'", 1
     ).rows[0][0]
     assert "own_retry" in said
     assert "2 hours" in said
@@ -57,20 +59,20 @@ def test_every_table_and_column_carries_its_documentation(published: Settings) -
 
 def test_an_open_reader_keeps_its_file_and_a_new_one_gets_the_new(published: Settings) -> None:
     with duckdb.connect(str(published.snapshot_path), read_only=True) as old:
-        assert old.execute("SELECT count(*) FROM recovery_debts").fetchone() == (16,)
+        assert old.execute("SELECT count(*) FROM fct_failed_payments").fetchone() == (16,)
         with duckdb.connect(str(published.warehouse_path)) as warehouse:
             warehouse.execute(
-                "BEGIN; CREATE TABLE kept AS FROM recovery_debts; DELETE FROM recovery_debts; COMMIT"
+                "BEGIN; CREATE TABLE kept AS FROM fct_failed_payments; DELETE FROM fct_failed_payments; COMMIT"
             )
         try:
             publish(published)
-            assert query(published, "SELECT count(*) FROM recovery_debts", 1).rows == [[0]]
+            assert query(published, "SELECT count(*) FROM fct_failed_payments", 1).rows == [[0]]
             assert old.execute(
-                "SELECT count(*), count(DISTINCT customer_id) FROM recovery_debts"
+                "SELECT count(*), count(DISTINCT customer_id) FROM fct_failed_payments"
             ).fetchone() == (16, 15)
         finally:
             with duckdb.connect(str(published.warehouse_path)) as warehouse:
-                warehouse.execute("BEGIN; INSERT INTO recovery_debts FROM kept; DROP TABLE kept; COMMIT")
+                warehouse.execute("BEGIN; INSERT INTO fct_failed_payments FROM kept; DROP TABLE kept; COMMIT")
             publish(published)
     assert list(published.state.glob(".recovery*")) == []
 
@@ -112,13 +114,13 @@ def test_without_a_whole_build_the_old_snapshot_stays(published: Settings) -> No
 def test_a_copy_that_fails_leaves_the_old_snapshot(published: Settings) -> None:
     before = published.snapshot_path.read_bytes()
     with duckdb.connect(str(published.warehouse_path)) as warehouse:
-        warehouse.execute("ALTER TABLE attempts RENAME TO away")
+        warehouse.execute("ALTER TABLE fct_attempts RENAME TO away")
     try:
         with pytest.raises(StoreError, match="cannot be published"):
             publish(published)
     finally:
         with duckdb.connect(str(published.warehouse_path)) as warehouse:
-            warehouse.execute("ALTER TABLE away RENAME TO attempts")
+            warehouse.execute("ALTER TABLE away RENAME TO fct_attempts")
     assert published.snapshot_path.read_bytes() == before
     assert list(published.state.glob(".recovery*")) == []
 
@@ -177,7 +179,7 @@ def test_no_more_rows_than_asked_for(published: Settings) -> None:
     found = query(published, "SELECT * FROM range(5)", 2)
     assert (found.rows, found.truncated) == ([[0], [1]], True)
     assert not query(published, "SELECT * FROM range(5)", 5).truncated
-    assert query(published, "DESCRIBE recovery_debts", 100).rows
+    assert query(published, "DESCRIBE fct_failed_payments", 100).rows
 
 
 def test_the_summary_is_what_the_marts_say(published: Settings) -> None:

@@ -50,9 +50,9 @@ CREATE MACRO luhn(digits) AS list_sum(list_transform(range(1, length(digits) + 1
 """
 """The check digit every card number ends with."""
 REPORTED = {
-    "reported_attempt": ("attempts", "account_id VARCHAR, livemode BOOLEAN, currency VARCHAR, amount_minor BIGINT,"
+    "reported_attempt": ("fct_attempts", "account_id VARCHAR, livemode BOOLEAN, currency VARCHAR, amount_minor BIGINT,"
                          " settled_at TIMESTAMPTZ, is_succeeded BOOLEAN"),
-    "reported_at": ("recovery_summary", "as_of TIMESTAMPTZ"),
+    "reported_at": ("build_info", "as_of TIMESTAMPTZ"),
 }  # fmt: skip
 """What the invariants read of the published report, by its marts."""
 LAKE_COLUMNS = {

@@ -24,6 +24,7 @@ FAILED_PAYMENTS = pa.schema(
         ("network_advice_code", TEXT), ("advice_code", TEXT), ("next_payment_attempt_at", MOMENT),
         ("collection_method", TEXT), ("off_session_consent", FLAG), ("customer_deleted", FLAG),
         ("subscription_status", TEXT), ("paid_elsewhere_by", TEXT), ("preferred_locale", TEXT),
+        ("card_funding", TEXT), ("card_issuer", TEXT), ("price_id", TEXT), ("billing_reason", TEXT),
     ]
 )  # fmt: skip
 
@@ -137,7 +138,8 @@ SELECT d.account_id, d.livemode, d.debt_kind, d.debt_id, d.invoice_id, d.payment
     AND (p.setup_future_usage = 'off_session' OR EXISTS (SELECT 1 FROM consented_method k
       WHERE k.account_id = d.account_id AND k.payment_method_id = method.id)), false) AS off_session_consent,
   coalesce(cu.deleted, coalesce(d.customer_id, i.customer_id) = '{ERASED}', false) AS customer_deleted,
-  s.status AS subscription_status, e.paid_elsewhere_by, cu.preferred_locale
+  s.status AS subscription_status, e.paid_elsewhere_by, cu.preferred_locale,
+  coalesce(last.card_funding, m.card_funding) AS card_funding, last.card_issuer, s.price_id, i.billing_reason
 FROM debt d
 LEFT JOIN debt_charge last ON last.account_id = d.account_id AND last.id = d.last_charge_id
 LEFT JOIN debt_charge paid ON paid.account_id = d.account_id AND paid.id = d.paid_charge_id

@@ -103,7 +103,7 @@ _SPECS = (
         text="currency status customer_id=customer payment_intent_id=payment_intent"
         " payment_method_id=payment_method payment_method_type=payment_method_details.type"
         f" card_brand={_CARD}.brand card_network={_CARD}.network card_country={_CARD}.country"
-        f" card_funding={_CARD}.funding card_fingerprint={_CARD}.fingerprint failure_code failure_message"
+        f" card_funding={_CARD}.funding card_issuer={_CARD}.issuer card_fingerprint={_CARD}.fingerprint failure_code failure_message"
         " outcome_type=outcome.type outcome_reason=outcome.reason outcome_network_status=outcome.network_status"
         " outcome_risk_level=outcome.risk_level network_decline_code=outcome.network_decline_code"
         " network_advice_code=outcome.network_advice_code advice_code=outcome.advice_code"
@@ -205,6 +205,7 @@ _SPECS = (
         text="source_id=source type reporting_category currency status",
         whole="amount_minor=amount fee_minor=fee net_minor=net",
         moment="available_on_at=available_on",
+        json="exchange_rate",
     ),
     _spec(
         "checkout_sessions",

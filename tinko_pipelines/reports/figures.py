@@ -1,4 +1,4 @@
-"""What the HTML report shows, read from the snapshot. Queries only: no layout, and no number that is not a mart's.
+"""What the HTML report shows, read from the snapshot: metrics by their names, and marts that no metric is. No layout.
 
 Counts of accounts and currencies are added up where a picture is by count; amounts never cross a currency.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinko_pipelines.reports.summary import MODE
+from tinko_pipelines.reports.metrics import MODE, measured
 
 if TYPE_CHECKING:
     import duckdb
@@ -15,45 +15,33 @@ if TYPE_CHECKING:
 ACCOUNTS_MAX = 3
 CURRENCIES_MAX = 6
 CASH_DAYS_MAX = 92
-
-_COUNTS = """sum(failed_count)::bigint AS failed_count, sum(recovered_count)::bigint AS recovered_count,
-  sum(closed_count)::bigint AS closed_count, sum(recovered_count) / sum(failed_count) AS rate,
-  sum(recovered_count) / nullif(sum(closed_count), 0) AS rate_closed"""
-_AMOUNTS = """currency, sum(failed_count)::bigint AS failed_count,
-  sum(failed_amount_minor)::bigint AS failed_minor, sum(recovered_amount_minor)::bigint AS recovered_minor,
-  sum(closed_amount_minor)::bigint AS closed_minor,
-  sum(recovered_amount_minor) / nullif(sum(failed_amount_minor), 0) AS rate,
-  sum(recovered_amount_minor) / nullif(sum(closed_amount_minor), 0) AS rate_closed"""
-
+RATES = (
+    "failed_count", "recovered_count", "closed_count", "recovery_rate_count", "recovery_rate_closed_count",
+)  # fmt: skip
+AMOUNTS = (
+    "failed_count", "failed_amount_minor", "recovered_amount_minor", "closed_amount_minor", "recovery_rate_amount",
+    "recovery_rate_closed_amount",
+)  # fmt: skip
+MATURE = f"""SELECT cohort_month, bool_and(is_mature) AS is_mature, max(last_restated_at) AS last_restated_at
+  FROM recovery_cohorts WHERE {MODE} GROUP BY cohort_month"""
 QUERIES = {
-    "cohorts": f"""SELECT cohort_month, bool_and(is_mature) AS is_mature, {_COUNTS}
-        FROM recovery_by_cohort WHERE {MODE} GROUP BY cohort_month ORDER BY cohort_month""",
-    "cohort_amounts": f"""SELECT cohort_month, bool_and(is_mature) AS is_mature, {_AMOUNTS}
-        FROM recovery_by_cohort WHERE {MODE} GROUP BY cohort_month, currency
-        ORDER BY cohort_month, failed_count DESC, currency""",
-    "reason_amounts": f"""SELECT recovered_by, currency, sum(recovered_count)::bigint AS recovered_count,
-        sum(recovered_amount_minor)::bigint AS recovered_minor,
-        sum(recovered_amount_minor) / sum(sum(recovered_amount_minor)) OVER (PARTITION BY currency) AS share
-        FROM recovery_by_reason WHERE {MODE} GROUP BY recovered_by, currency ORDER BY currency, recovered_minor DESC""",
-    "attempts": f"""SELECT n, sum(executed_count)::bigint AS executed_count,
-        sum(succeeded_count)::bigint AS succeeded_count, sum(succeeded_count) / sum(executed_count) AS rate
-        FROM recovery_by_attempt WHERE {MODE} GROUP BY n ORDER BY n""",
     "costs": f"""SELECT currency, sum(executed_attempts)::bigint AS attempts, sum(messages_sent)::bigint AS messages,
-        sum(recovered_count)::bigint AS recovered_count, sum(network_fee_minor)::bigint AS fee_minor,
+        sum(recovered_count)::bigint AS recovered_count,
+        sum(network_fee_minor + mail_cost_minor)::bigint AS fee_minor,
         sum(disputes_after_recovery_count)::bigint AS disputes,
         sum(disputes_after_recovery_amount_minor)::bigint AS disputes_minor,
         sum(reversed_amount_minor)::bigint AS reversed_minor,
         sum(executed_attempts) / nullif(sum(recovered_count), 0) AS attempts_each,
         sum(messages_sent) / nullif(sum(recovered_count), 0) AS messages_each
-        FROM recovery_cost WHERE {MODE} GROUP BY currency ORDER BY recovered_count DESC, currency""",
+        FROM retry_costs WHERE {MODE} GROUP BY currency ORDER BY recovered_count DESC, currency""",
     "curve": f"""SELECT account_id, day, failed_count, at_risk_count, recovered_count, canceled_count,
         recovered_incidence, canceled_incidence FROM time_to_recover
-        WHERE {MODE} AND account_id IN (SELECT account_id FROM recovery_debts WHERE {MODE}
+        WHERE {MODE} AND category = 'all' AND account_id IN (SELECT account_id FROM fct_failed_payments WHERE {MODE}
           GROUP BY account_id ORDER BY count(*) DESC, account_id LIMIT {ACCOUNTS_MAX})
         ORDER BY max(failed_count) OVER (PARTITION BY account_id) DESC, account_id, day""",
-    "cash": f"""WITH by_day AS (SELECT currency, day, sum(recovered_count)::bigint AS recovered_count,
-          sum(recovered_amount_minor)::bigint AS recovered_minor
-          FROM cash_by_day WHERE {MODE} GROUP BY currency, day),
+    "cash": f"""WITH by_day AS (SELECT currency, day, sum(cash_count)::bigint AS recovered_count,
+          sum(cash_amount_minor)::bigint AS recovered_minor
+          FROM recovery_daily WHERE {MODE} AND cash_count > 0 GROUP BY currency, day),
         span AS (SELECT min(day) AS first_day, max(day) AS last_day FROM by_day),
         largest AS (SELECT currency, sum(recovered_count) AS n FROM by_day GROUP BY currency
           ORDER BY n DESC, currency LIMIT {CURRENCIES_MAX}),
@@ -63,20 +51,61 @@ QUERIES = {
           coalesce(d.recovered_minor, 0) AS recovered_minor
         FROM largest l CROSS JOIN days t LEFT JOIN by_day d ON d.currency = l.currency AND d.day = t.day
         ORDER BY l.n DESC, l.currency, t.day""",
-    "firsts": f"""SELECT coalesce(sum(first_attempt_count), 0)::bigint AS first_attempts,
-        coalesce(sum(failed_first_attempt_count), 0)::bigint AS failed,
-        sum(failed_first_attempt_count) / nullif(sum(first_attempt_count), 0) AS rate,
-        min(day) AS first_day, max(day) AS last_day FROM payments_by_day WHERE {MODE}""",
     "span": f"""SELECT min(first_failed_at) AS first_failed, max(first_failed_at) AS last_failed,
-        count(DISTINCT account_id) AS accounts FROM recovery_debts WHERE {MODE}""",
+        count(DISTINCT account_id) AS accounts FROM fct_failed_payments WHERE {MODE}""",
 }
+Rows = list[dict[str, Any]]
 
 
-def figures(connection: duckdb.DuckDBPyConnection) -> dict[str, list[dict[str, Any]]]:
-    """The rows of every query by its name."""
-    found = {}
-    for name, sql in QUERIES.items():
+def figures(connection: duckdb.DuckDBPyConnection) -> dict[str, Rows]:
+    """The rows of every picture and table by its name."""
+
+    def rows(sql: str) -> Rows:
         cursor = connection.execute(sql)
         names = [column[0] for column in cursor.description or []]
-        found[name] = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return found
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    cohorts = {row["cohort_month"]: row for row in rows(MATURE)}
+    reasons = measured(
+        connection,
+        ("recovered_count", "recovered_amount_minor"),
+        ("recovered_by", "currency"),
+        "is_recovered",
+    )
+    return {
+        "cohorts": [
+            row | cohorts[row["cohort_month"]] for row in measured(connection, RATES, ["cohort_month"])
+        ],
+        "cohort_amounts": sorted(
+            (
+                row | cohorts[row["cohort_month"]]
+                for row in measured(connection, AMOUNTS, ["cohort_month", "currency"])
+            ),
+            key=lambda row: (row["cohort_month"], -row["failed_count"], row["currency"]),
+        ),
+        "reason_amounts": _shares(reasons),
+        "attempts": measured(
+            connection,
+            ("executed_count", "succeeded_count", "success_rate"),
+            ["executed_n"],
+            "executed_n > 0",
+        ),
+        "firsts": _firsts(connection, rows),
+        **{name: rows(sql) for name, sql in QUERIES.items()},
+    }
+
+
+def _shares(reasons: Rows) -> Rows:
+    """With each reason's share of its currency, by currency and the largest first."""
+    whole: dict[str, int] = {}
+    for row in reasons:
+        whole[row["currency"]] = whole.get(row["currency"], 0) + row["recovered_amount_minor"]
+    found = [row | {"share": row["recovered_amount_minor"] / whole[row["currency"]]} for row in reasons]
+    return sorted(found, key=lambda row: (row["currency"], -row["recovered_amount_minor"]))
+
+
+def _firsts(connection: duckdb.DuckDBPyConnection, rows: Any) -> Rows:
+    names = ("first_attempt_count", "failed_first_attempt_count", "failure_rate_count")
+    (found,) = measured(connection, names)
+    (span,) = rows(f"SELECT min(day) AS first_day, max(day) AS last_day FROM recovery_daily WHERE {MODE}")
+    return [found | span]

@@ -102,7 +102,12 @@ def _reasons_bar(reasons: list[Row]) -> str:
 
 def _attempts_chart(rows: list[Row]) -> str:
     data = [
-        Column(words.nth(row["n"]), row["rate"], words.percent(row["rate"]), pale=row["executed_count"] < 30)
+        Column(
+            words.nth(row["executed_n"]),
+            row["success_rate"],
+            words.percent(row["success_rate"]),
+            pale=row["executed_count"] < 30,
+        )
         for row in rows
     ]
     told = "; ".join(

@@ -4,7 +4,10 @@ from tinko_pipelines.errors import StoreError
 from tinko_pipelines.lake.place import current_folder
 from tinko_pipelines.settings import Settings
 
-LAKE_TABLES = ("charges", "payment_intents", "invoices", "invoice_payments", "refunds", "disputes", "events")
+LAKE_TABLES = (
+    "charges", "payment_intents", "invoices", "invoice_payments", "refunds", "disputes", "events", "customers",
+    "subscriptions", "prices", "balance_transactions",
+)  # fmt: skip
 DERIVED_TABLES = ("failed_payments", "verdicts")
 LEDGER_TABLES = ("recovery_case", "attempt", "message")
 _UNSAFE = set("*?[]{}'\"$\\")

@@ -1,17 +1,19 @@
 with attempts as (
     select
         case_id,
-        count(*) filter (where is_executed) as own_attempts,
+        count(*) filter (where is_executed and not is_by_link) as own_attempts,
         max(settled_at) filter (where state = 'succeeded') as own_success_at,
         max(charge_id) filter (where state = 'succeeded') as own_charge_id,
-        coalesce(bool_or(state = 'succeeded' and not coalesce(is_by_link, false)), false) as has_own_success,
+        coalesce(bool_or(state = 'succeeded' and not is_by_link), false) as has_own_success,
         coalesce(bool_or(state = 'succeeded' and is_by_link), false) as has_link_success
     from {{ ref('stg_attempts') }}
     group by case_id
 ),
 
 messages as (
-    select case_id, count(*) as messages_sent
+    select
+        case_id,
+        count(*) as messages_sent
     from {{ ref('stg_messages') }}
     where state = 'sent' and kind = 'dunning'
     group by case_id
@@ -25,7 +27,12 @@ select
     k.category,
     k.move,
     k.verdict_source,
+    k.verdict_rule,
+    k.verdict_confidence,
     k.decline_code,
+    k.policy_version,
+    k.model_version,
+    k.experiment_arm,
     k.closed_at,
     coalesce(a.own_attempts, 0) as own_attempts,
     coalesce(m.messages_sent, 0) as messages_sent,
@@ -34,5 +41,5 @@ select
     a.own_success_at,
     a.own_charge_id
 from {{ ref('stg_cases') }} as k
-left join attempts as a on a.case_id = k.case_id
-left join messages as m on m.case_id = k.case_id
+left join attempts as a on k.case_id = a.case_id
+left join messages as m on k.case_id = m.case_id

@@ -1,28 +1,38 @@
 with payments as (
-    select * from {{ ref('int_debt_payments') }} where kept_minor > 0
+    select *
+    from {{ ref('int_debt_payments') }}
+    where kept_minor > 0
 ),
 
 stripe as (
-    select distinct p.account_id, p.debt_id
+    select
+        p.account_id,
+        p.debt_id
     from payments as p
     inner join {{ ref('stg_retry_announcements') }} as s
-        on s.account_id = p.account_id
-        and s.invoice_id = p.invoice_id
-        and s.announced_at <= p.paid_at
-        and p.paid_at >= s.next_payment_attempt_at
-        and p.paid_at <= s.next_payment_attempt_at + to_hours({{ var('stripe_retry_window_hours') }})
+        on
+            p.account_id = s.account_id
+            and p.invoice_id = s.invoice_id
+            and s.announced_at <= p.paid_at
+            and p.paid_at >= s.next_payment_attempt_at
+            and p.paid_at <= s.next_payment_attempt_at + {{ hours(var('stripe_retry_window_hours')) }}
     where not p.is_paid_elsewhere
+    group by p.account_id, p.debt_id
 ),
 
 mail as (
-    select distinct p.account_id, p.debt_id
+    select
+        p.account_id,
+        p.debt_id
     from payments as p
     inner join {{ ref('stg_messages') }} as m
-        on m.case_id = p.case_id
-        and m.kind = 'dunning'
-        and m.state = 'sent'
-        and m.sent_at <= p.paid_at
-        and p.paid_at <= m.sent_at + to_days({{ var('mail_credit_days') }})
+        on
+            p.case_id = m.case_id
+            and m.kind = 'dunning'
+            and m.state = 'sent'
+            and m.sent_at <= p.paid_at
+            and p.paid_at <= m.sent_at + {{ days(var('mail_credit_days')) }}
+    group by p.account_id, p.debt_id
 )
 
 select
@@ -40,5 +50,5 @@ select
         else 'other'
     end as recovered_by
 from payments as p
-left join stripe as s on s.account_id = p.account_id and s.debt_id = p.debt_id
-left join mail as m on m.account_id = p.account_id and m.debt_id = p.debt_id
+left join stripe as s on p.account_id = s.account_id and p.debt_id = s.debt_id
+left join mail as m on p.account_id = m.account_id and p.debt_id = m.debt_id

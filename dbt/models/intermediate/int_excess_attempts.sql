@@ -1,41 +1,87 @@
 with windows as (
-    select distinct network, keyed_by, window_hours
+    select distinct
+        network,
+        keyed_by,
+        window_hours
     from {{ ref('stg_cap_rules') }}
     where excess_fee_minor is not null
 ),
 
-events as (
+declined as (
     select
-        charge_id as event_id, true as is_made, is_ours, account_id, livemode, network,
-        card_fingerprint, amount_minor, currency, attempted_at as happened_at
+        charge_id as event_id,
+        true as is_made,
+        is_ours,
+        account_id,
+        livemode,
+        network,
+        card_fingerprint,
+        amount_minor,
+        currency,
+        attempted_at as happened_at
     from {{ ref('stg_network_attempts') }}
-    where is_declined
+    where is_declined and card_fingerprint is not null
+),
 
-    union all
+mail_rules as (
+    select rule
+    from {{ ref('stg_cap_rules') }}
+    where network = 'mail'
+),
 
+refused as (
     select
-        'refusal:' || r.refusal_id, false, true, c.account_id, c.livemode, c.network,
-        c.card_fingerprint, c.amount_minor, c.currency, r.refused_at
+        concat('refusal:', cast(r.refusal_id as {{ text_type() }})) as event_id,
+        false as is_made,
+        true as is_ours,
+        c.account_id,
+        c.livemode,
+        c.network,
+        c.card_fingerprint,
+        c.amount_minor,
+        c.currency,
+        r.refused_at as happened_at
     from {{ ref('stg_cap_refusals') }} as r
-    inner join {{ ref('stg_cases') }} as c on c.case_id = r.case_id
-    where r.rule not in (select rule from {{ ref('stg_cap_rules') }} where network = 'mail')
+    inner join {{ ref('stg_cases') }} as c on r.case_id = c.case_id
+    where
+        c.card_fingerprint is not null
+        and r.rule not in (select mail.rule from mail_rules as mail)
+),
+
+events as (
+    select * from declined
+    union all
+    select * from refused
 ),
 
 counted as (
     select
-        e.*,
+        e.event_id,
+        e.is_made,
+        e.is_ours,
+        e.account_id,
+        e.livemode,
+        e.network,
+        e.happened_at,
         w.keyed_by,
         w.window_hours,
-        sum(e.is_made::integer) over (
-            partition by
-                e.account_id, e.card_fingerprint, w.network, w.keyed_by, w.window_hours,
-                case when w.keyed_by = 'fingerprint_amount' then e.currency || e.amount_minor end
-            order by e.happened_at
-            range between (to_hours(w.window_hours) - interval 1 microsecond) preceding and current row
-        ) - e.is_made::integer as declined_before
+        count(b.event_id) as declined_before
     from events as e
-    inner join windows as w on w.network = e.network
-    where e.card_fingerprint is not null
+    inner join windows as w on e.network = w.network
+    left join declined as b
+        on
+            e.account_id = b.account_id
+            and e.card_fingerprint = b.card_fingerprint
+            and e.network = b.network
+            and e.event_id <> b.event_id
+            and b.happened_at <= e.happened_at
+            and b.happened_at > e.happened_at - {{ hours('w.window_hours') }}
+            and (
+                w.keyed_by <> 'fingerprint_amount'
+                or (e.currency = b.currency and e.amount_minor = b.amount_minor)
+            )
+    group by
+        e.event_id, e.is_made, e.is_ours, e.account_id, e.livemode, e.network, e.happened_at, w.keyed_by, w.window_hours
 )
 
 select
@@ -46,12 +92,14 @@ select
     c.livemode,
     c.network,
     c.happened_at,
-    arg_max(r.rule, r.excess_fee_minor) as rule,
-    max(r.excess_fee_minor) as fee_minor,
-    r.fee_currency
+    r.fee_currency,
+    max_by(r.rule, r.excess_fee_minor) as rule,
+    max(r.excess_fee_minor) as fee_minor
 from counted as c
 inner join {{ ref('stg_cap_rules') }} as r
-    on r.network = c.network and r.keyed_by = c.keyed_by and r.window_hours = c.window_hours
-    and c.happened_at >= r.valid_from and (r.valid_until is null or c.happened_at < r.valid_until)
+    on
+        c.network = r.network and c.keyed_by = r.keyed_by and c.window_hours = r.window_hours
+        and c.happened_at >= r.valid_from and (r.valid_until is null or c.happened_at < r.valid_until)
 where r.excess_fee_minor is not null and c.declined_before >= r.max_attempts
-group by all
+group by
+    c.event_id, c.is_made, c.is_ours, c.account_id, c.livemode, c.network, c.happened_at, r.fee_currency

@@ -2,10 +2,10 @@ select
     account_id,
     livemode,
     currency,
+    cohort_month,
     category,
-    mode(move order by move) as usual_move,
-    {{ recovery_measures() }},
-    sum(own_attempts)::bigint as own_attempts,
-    sum(messages_sent)::bigint as messages_sent
-from {{ ref('recovery_debts') }}
-group by account_id, livemode, currency, category
+    move,
+    {{ recovery_metrics() }},
+    {{ metrics(['own_attempts', 'messages_sent']) }}
+from {{ ref('fct_failed_payments') }}
+group by account_id, livemode, currency, cohort_month, category, move

@@ -4,6 +4,6 @@ select
     account_id,
     rule,
     subject,
-    "at" as refused_at,
+    {{ adapter.quote('at') }} as refused_at,
     free_at
 from {{ source('ledger', 'cap_refusal') }}

@@ -10,10 +10,24 @@ select
     category,
     move,
     verdict_source,
+    verdict_rule,
+    verdict_confidence,
     decline_code,
     card_fingerprint,
     lower(card_brand) as network,
     policy_version,
+    case
+        when policy_version like '%+timing:%' then split_part(policy_version, '+timing:', 2)
+    end as model_version,
+    {{ json_text('plan', 'arm') }} as experiment_arm,
+    {{ adapter.quote('plan') }} as plan_json,
+    max_attempts,
+    executed_attempts,
+    first_failed_at,
+    due_at,
+    not_before,
+    look_after,
+    claimed_until,
     created_at,
     closed_at
 from {{ source('ledger', 'recovery_case') }}

@@ -1,3 +1,3 @@
 {{ config(materialized='table') }}
 
-select coalesce(nullif('{{ env_var("TINKO_DBT_AS_OF", "") }}', '')::timestamptz, now()) as as_of
+select coalesce(cast(nullif('{{ env_var("TINKO_DBT_AS_OF", "") }}', '') as {{ moment_type() }}), current_timestamp) as as_of

@@ -1,2 +1,7 @@
-select account_id, id as invoice_payment_id, invoice_id, payment_intent_id, charge_id
+select
+    account_id,
+    id as invoice_payment_id,
+    invoice_id,
+    payment_intent_id,
+    charge_id
 from {{ source('lake', 'invoice_payments') }}

@@ -1,2 +1,7 @@
-select account_id, id as invoice_id, status, voided_at, marked_uncollectible_at
+select
+    account_id,
+    id as invoice_id,
+    status,
+    voided_at,
+    marked_uncollectible_at
 from {{ source('lake', 'invoices') }}

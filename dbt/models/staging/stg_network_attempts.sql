@@ -6,7 +6,7 @@ select
     lower(card_brand) as network,
     lower(currency) as currency,
     amount_minor,
-    "at" as attempted_at,
+    {{ adapter.quote('at') }} as attempted_at,
     declined as is_declined,
     ours as is_ours
 from {{ source('ledger', 'network_attempt') }}

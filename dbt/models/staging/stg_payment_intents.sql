@@ -1,2 +1,7 @@
-select account_id, id as payment_intent_id, status, canceled_at
+select
+    account_id,
+    id as payment_intent_id,
+    status,
+    canceled_at,
+    {{ json_text('metadata', 'tinko_debt') }} as stands_for_debt_id
 from {{ source('lake', 'payment_intents') }}

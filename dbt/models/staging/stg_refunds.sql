@@ -1,2 +1,8 @@
-select account_id, id as refund_id, charge_id, amount_minor, status, created_at
+select
+    account_id,
+    id as refund_id,
+    charge_id,
+    amount_minor,
+    status,
+    created_at
 from {{ source('lake', 'refunds') }}

@@ -1,0 +1,22 @@
+with plans as (
+    select
+        case_id,
+        account_id,
+        {{ json_list('plan_json', 'retries') }} as moments,
+        {{ json_list('plan_json', 'chances') }} as chances
+    from {{ ref('stg_cases') }}
+    where max_attempts > 0
+),
+
+places as (
+    {{ numbers(1, 20, 'n') }}
+)
+
+select
+    p.case_id,
+    p.account_id,
+    s.n,
+    cast({{ nth_of('p.moments', 's.n') }} as {{ moment_type() }}) as planned_at,
+    cast({{ nth_of('p.chances', 's.n') }} as double) as predicted_chance
+from plans as p
+inner join places as s on s.n <= {{ length_of('p.moments') }}

@@ -1,0 +1,29 @@
+select
+    s.account_id,
+    s.livemode,
+    s.subscription_id,
+    s.customer_id,
+    s.currency,
+    s.status,
+    s.cancellation_reason,
+    s.ended_at,
+    p.price_id,
+    cast(round(
+        case p.billing_interval
+            when 'day' then p.unit_amount_minor * 365 / cast(12 * coalesce(p.interval_count, 1) as double)
+            when 'week' then p.unit_amount_minor * 52 / cast(12 * coalesce(p.interval_count, 1) as double)
+            when 'month' then p.unit_amount_minor / cast(coalesce(p.interval_count, 1) as double)
+            when 'year' then p.unit_amount_minor / cast(12 * coalesce(p.interval_count, 1) as double)
+        end
+    ) as bigint) as mrr_minor,
+    min(d.first_failed_at) as first_failed_at,
+    count(d.debt_id) as failed_count,
+    count(d.debt_id) filter (where d.is_recovered) as recovered_count,
+    count(d.debt_id) filter (where not d.is_recovered and not d.is_closed) as open_count,
+    count(d.debt_id) filter (where d.first_failed_at <= s.ended_at and (d.outcome_at is null or d.outcome_at >= s.ended_at))
+        as owed_at_end_count
+from {{ ref('stg_subscriptions') }} as s
+left join {{ ref('stg_prices') }} as p on s.account_id = p.account_id and s.price_id = p.price_id
+left join {{ ref('fct_failed_payments') }} as d
+    on s.account_id = d.account_id and s.subscription_id = d.subscription_id
+group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10

@@ -1,0 +1,75 @@
+with succeeded as (
+    select
+        account_id,
+        payment_intent_id,
+        count(*) as successes,
+        max(created_at) as last_at
+    from {{ ref('stg_charges') }}
+    where status = 'succeeded' and payment_intent_id is not null and is_captured
+    group by account_id, payment_intent_id
+    having count(*) > 1
+),
+
+close_together as (
+    select
+        account_id,
+        debt_id,
+        called_at,
+        lag(called_at) over (partition by case_id order by called_at, n) as called_before
+    from {{ ref('fct_attempts') }}
+    where is_executed and not is_by_link
+)
+
+select
+    d.account_id,
+    d.livemode,
+    d.debt_id,
+    'two successes of one payment intent' as finding,
+    s.last_at as happened_at,
+    s.successes as times_seen
+from succeeded as s
+inner join {{ ref('fct_failed_payments') }} as d
+    on s.account_id = d.account_id and s.payment_intent_id = d.payment_intent_id
+
+union all
+
+select
+    d.account_id,
+    d.livemode,
+    d.debt_id,
+    'attempt of ours after the debt was paid' as finding,
+    a.called_at as happened_at,
+    1 as times_seen
+from {{ ref('fct_attempts') }} as a
+inner join {{ ref('fct_failed_payments') }} as d on a.account_id = d.account_id and a.debt_id = d.debt_id
+where a.is_succeeded and d.is_paid_later and d.recovered_by <> 'own_retry' and not a.is_by_link
+
+union all
+
+select
+    d.account_id,
+    d.livemode,
+    d.debt_id,
+    'attempts less than an hour apart' as finding,
+    t.called_at as happened_at,
+    1 as times_seen
+from close_together as t
+inner join {{ ref('fct_failed_payments') }} as d on t.account_id = d.account_id and t.debt_id = d.debt_id
+where t.called_at < t.called_before + {{ hours(1) }}
+
+union all
+
+select
+    d.account_id,
+    d.livemode,
+    d.debt_id,
+    'attempt of ours within two hours of a retry that Stripe had announced' as finding,
+    a.called_at as happened_at,
+    1 as times_seen
+from {{ ref('fct_attempts') }} as a
+inner join {{ ref('fct_failed_payments') }} as d on a.account_id = d.account_id and a.debt_id = d.debt_id
+inner join {{ ref('stg_retry_announcements') }} as s
+    on
+        d.account_id = s.account_id and d.invoice_id = s.invoice_id and s.announced_at <= a.called_at
+        and a.called_at between s.next_payment_attempt_at - {{ hours(2) }} and s.next_payment_attempt_at + {{ hours(2) }}
+where a.is_executed and not a.is_by_link

@@ -1,0 +1,89 @@
+{%- set reasons = ['own_retry', 'stripe_retry', 'after_mail', 'customer', 'other'] -%}
+{%- set parts = ['first_attempt_count', 'first_attempt_amount_minor', 'failed_first_attempt_count',
+    'failed_first_attempt_amount_minor', 'recovered_of_day_count', 'recovered_of_day_amount_minor',
+    'cash_count', 'cash_amount_minor', 'cash_own_retry_amount_minor', 'cash_stripe_retry_amount_minor',
+    'cash_after_mail_amount_minor', 'cash_customer_amount_minor', 'cash_other_amount_minor',
+    'executed_attempts', 'succeeded_attempts', 'messages_sent'] -%}
+{%- set day = adapter.quote('day') -%}
+
+with parts as (
+    select
+        account_id,
+        livemode,
+        currency,
+        {{ day }},
+        {{- filled_columns(parts, {
+            'first_attempt_count': 'first_attempt_count',
+            'first_attempt_amount_minor': 'first_attempt_amount_minor',
+            'failed_first_attempt_count': 'failed_first_attempt_count',
+            'failed_first_attempt_amount_minor': 'failed_first_attempt_amount_minor'}) }}
+    from {{ ref('int_first_attempts') }}
+
+    union all
+
+    select
+        account_id,
+        livemode,
+        currency,
+        first_failed_on as {{ day }},
+        {{- filled_columns(parts, {
+            'recovered_of_day_count': metric('recovered_count'),
+            'recovered_of_day_amount_minor': metric('recovered_amount_minor')}) }}
+    from {{ ref('fct_failed_payments') }}
+    group by account_id, livemode, currency, first_failed_on
+
+    union all
+
+    select
+        account_id,
+        livemode,
+        currency,
+        cast(recovered_at as date) as {{ day }},
+        {%- set cash = {'cash_count': metric('recovered_count'), 'cash_amount_minor': metric('recovered_amount_minor')} %}
+        {%- for reason in reasons %}
+            {%- do cash.update({'cash_' ~ reason ~ '_amount_minor':
+                total('recovered_amount_minor', "recovered_by = '" ~ reason ~ "'")}) %}
+        {%- endfor %}
+        {{- filled_columns(parts, cash) }}
+    from {{ ref('fct_failed_payments') }}
+    where is_recovered
+    group by account_id, livemode, currency, cast(recovered_at as date)
+
+    union all
+
+    select
+        account_id,
+        livemode,
+        currency,
+        cast(called_at as date) as {{ day }},
+        {{- filled_columns(parts, {'executed_attempts': metric('executed_count'), 'succeeded_attempts': metric('succeeded_count')}) }}
+    from {{ ref('fct_attempts') }}
+    where is_executed and not is_by_link and called_at is not null
+    group by account_id, livemode, currency, cast(called_at as date)
+
+    union all
+
+    select
+        account_id,
+        livemode,
+        currency,
+        cast(sent_at as date) as {{ day }},
+        {{- filled_columns(parts, {'messages_sent': metric('sent_count')}) }}
+    from {{ ref('fct_messages') }}
+    where is_sent and currency is not null
+    group by account_id, livemode, currency, cast(sent_at as date)
+)
+
+select
+    account_id,
+    livemode,
+    currency,
+    {{ day }},
+    {%- for name in parts %}
+    {{ total(name) }} as {{ name }},
+    {%- endfor %}
+    {{ rate(total('failed_first_attempt_count'), total('first_attempt_count')) }} as failure_rate_count,
+    {{ rate(total('failed_first_attempt_amount_minor'), total('first_attempt_amount_minor')) }} as failure_rate_amount
+from parts
+group by account_id, livemode, currency, {{ day }}
+order by {{ day }}, account_id, livemode, currency

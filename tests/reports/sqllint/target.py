@@ -1,0 +1,3 @@
+"""What the SQL linter takes for dbt's `target`."""
+
+type = "duckdb"

@@ -199,3 +199,54 @@ def test_a_dispute_of_the_payment_is_seen(tmp_path: Path) -> None:
                "currency": "usd"}  # fmt: skip
     [row] = debts(tmp_path, *billed(charge("ch_1", START), paid("ch_2", START + DAY), status="paid"), dispute)
     assert row["disputed"]
+
+
+def paged(*items: dict[str, Any], **session: Any) -> list[dict[str, Any]]:
+    """A debt whose first intent gave way to a page of ours."""
+    page = {
+        "id": "cs_1", "object": "checkout.session", "created": START + DAY, "status": "open", "mode": "payment",
+        "payment_status": "unpaid", "customer": "cus_1", "currency": "usd", "amount_total": 1900,
+        "payment_intent": None, "expires_at": START + 40 * DAY, "metadata": {"tinko_debt": "pi_1"},
+    }  # fmt: skip
+    return [*one_off(status="canceled", setup_future_usage="off_session"), {**page, **session}, *items]
+
+
+OF_PAGE = {"tinko_debt": "pi_1", "tinko_page": "1"}
+
+
+@pytest.mark.parametrize(
+    ("session", "status"),
+    [({}, "open"), ({"status": "expired"}, "canceled"), ({"expires_at": START + 2 * DAY}, "canceled")],
+)
+def test_a_debt_is_open_while_its_page_is(session: dict[str, Any], status: str, tmp_path: Path) -> None:
+    [row] = debts(tmp_path, *paged(**session))
+    assert (row["status"], row["payment_intent_id"]) == (status, "pi_1")
+
+
+def test_a_debt_is_as_open_as_its_newest_intent(tmp_path: Path) -> None:
+    tried = intent("pi_2", START + DAY, status="canceled", metadata=OF_PAGE)
+    successor = intent("pi_3", START + 2 * DAY, metadata={"tinko_debt": "pi_1"})
+    [row] = debts(tmp_path / "a", *paged(tried, successor, status="expired"))
+    assert (row["debt_id"], row["status"], row["payment_intent_id"]) == ("pi_1", "open", "pi_3")
+    [row] = debts(tmp_path / "b", *paged(tried, {**successor, "status": "canceled"}, status="expired"))
+    assert row["status"] == "canceled"
+
+
+def test_a_card_tried_in_vain_on_a_page_is_not_the_one_that_is_retried(tmp_path: Path) -> None:
+    tried = intent("pi_2", START + DAY, status="canceled", metadata=OF_PAGE)
+    successor = intent(
+        "pi_3", START + 2 * DAY, setup_future_usage="off_session", metadata={"tinko_debt": "pi_1"}
+    )
+    refused = {"type": "issuer_declined", "reason": "incorrect_cvc"}
+    typed = charge("ch_2", START + DAY, payment_intent="pi_2", payment_method="pm_9", outcome=refused)
+    [row] = debts(tmp_path / "a", *paged(tried, successor, typed, status="expired"))
+    assert (row["last_charge_id"], row["code"], row["payment_method_id"]) == (
+        "ch_1",
+        "insufficient_funds",
+        "pm_1",
+    )
+    assert (row["failed_charges"], row["off_session_consent"]) == (2, True)
+    assert row["last_failed_at"] == datetime.fromtimestamp(START, UTC)
+    won = paid("ch_3", START + DAY + 60, payment_intent="pi_2", payment_method="pm_9")
+    [row] = debts(tmp_path / "b", *paged(tried, typed, won, status="complete"))
+    assert (row["status"], row["paid_charge_id"]) == ("paid", "ch_3")

@@ -30,7 +30,7 @@ FAILED_PAYMENTS = pa.schema(
 
 READ = (
     "charges", "payment_intents", "invoices", "invoice_payments", "customers", "payment_methods", "subscriptions",
-    "disputes",
+    "disputes", "checkout_sessions",
 )  # fmt: skip
 
 INTENTS = """
@@ -39,15 +39,33 @@ SELECT id, account_id, status, setup_future_usage, json_extract_string(metadata,
 FROM payment_intents
 """
 
+GENERATIONS = """
+CREATE TEMP TABLE newest AS
+WITH page AS (
+  SELECT account_id, json_extract_string(metadata, '$.tinko_debt') AS debt_id FROM checkout_sessions
+  WHERE status = 'open' AND expires_at > getvariable('as_of') GROUP BY ALL
+), taken AS (
+  SELECT account_id, json_extract_string(metadata, '$.tinko_debt') AS debt_id,
+    arg_max(id, (created_at, status <> 'canceled', id)) AS id
+  FROM payment_intents WHERE json_extract_string(metadata, '$.tinko_debt') IS NOT NULL GROUP BY ALL
+)
+SELECT account_id, debt_id, taken.id, page.debt_id IS NOT NULL AS has_page
+FROM taken FULL JOIN page USING (account_id, debt_id) WHERE debt_id IS NOT NULL
+"""
+"""Of a debt whose customer was led to a page of ours: the newest intent that took its first one's place, and whether a page
+is open."""
+
 CHARGE_OF_DEBT = """
 CREATE TEMP TABLE debt_charge AS
 SELECT c.* REPLACE (CASE WHEN c.status = 'succeeded' AND NOT c.captured THEN 'reserved' ELSE c.status END AS status),
   coalesce(by_intent.invoice_id, by_charge.invoice_id) AS invoice_id,
   coalesce(by_intent.invoice_id, by_charge.invoice_id, stands_for.first_id, c.payment_intent_id, c.id) AS debt_id,
   CASE WHEN coalesce(by_intent.invoice_id, by_charge.invoice_id) IS NOT NULL THEN 'invoice'
-       WHEN c.payment_intent_id IS NOT NULL THEN 'payment_intent' ELSE 'charge' END AS debt_kind
+       WHEN c.payment_intent_id IS NOT NULL THEN 'payment_intent' ELSE 'charge' END AS debt_kind,
+  c.status = 'failed' AND stands_for.of_page IS NULL AS is_failed_retry
 FROM charges c
-LEFT JOIN (SELECT account_id, id, json_extract_string(metadata, '$.tinko_debt') AS first_id FROM payment_intents) stands_for
+LEFT JOIN (SELECT account_id, id, json_extract_string(metadata, '$.tinko_debt') AS first_id,
+           json_extract_string(metadata, '$.tinko_page') AS of_page FROM payment_intents) stands_for
   ON stands_for.account_id = c.account_id AND stands_for.id = c.payment_intent_id
 LEFT JOIN (SELECT account_id, payment_intent_id, min(invoice_id) AS invoice_id FROM invoice_payments
            WHERE payment_intent_id IS NOT NULL GROUP BY ALL) by_intent
@@ -57,7 +75,7 @@ LEFT JOIN (SELECT account_id, charge_id, min(invoice_id) AS invoice_id FROM invo
   ON by_charge.account_id = c.account_id AND by_charge.charge_id = c.id
 """
 """Every charge with the debt it was for: an invoice, else a payment intent (the first of those that took its place), else
-itself. What is not captured is no payment."""
+itself. What is not captured is no payment. A card tried in vain on a page of ours says nothing of the one that is retried."""
 
 FAILED_DEBTS = """
 CREATE TEMP TABLE debt AS
@@ -69,9 +87,9 @@ SELECT account_id, debt_id, any_value(livemode) AS livemode, any_value(debt_kind
   arg_min(customer_id, (created_at, id)) AS customer_id,
   arg_max(payment_intent_id, (created_at, id)) AS payment_intent_id,
   min(created_at) FILTER (status = 'failed') AS first_failed_at,
-  max(created_at) FILTER (status = 'failed') AS last_failed_at,
+  max(created_at) FILTER (is_failed_retry) AS last_failed_at,
   count(*) FILTER (status = 'failed') AS failed_charges,
-  arg_max(id, (created_at, id)) FILTER (status = 'failed') AS last_charge_id,
+  arg_max(id, (created_at, id)) FILTER (is_failed_retry) AS last_charge_id,
   arg_min(id, (created_at, id)) FILTER (status = 'succeeded') AS paid_charge_id,
   min(created_at) FILTER (status = 'succeeded') AS charged_at,
   bool_or(coalesce(disputed, false)) AS charge_disputed
@@ -106,8 +124,8 @@ WHERE c.status = 'succeeded' AND c.payment_method_id IS NOT NULL
 """Methods that have paid for a subscription, or were saved for later by a payment that succeeded."""
 
 DEBTS_NOW = f"""
-SELECT d.account_id, d.livemode, d.debt_kind, d.debt_id, d.invoice_id, d.payment_intent_id,
-  d.first_charge_id, d.last_charge_id, d.first_failed_at, d.last_failed_at, d.failed_charges,
+SELECT d.account_id, d.livemode, d.debt_kind, d.debt_id, d.invoice_id,
+  coalesce(n.id, d.payment_intent_id) AS payment_intent_id, d.first_charge_id, d.last_charge_id, d.first_failed_at, d.last_failed_at, d.failed_charges,
   coalesce(d.customer_id, i.customer_id) AS customer_id, i.subscription_id,
   CASE WHEN i.status = 'open' THEN coalesce(i.amount_remaining_minor, i.amount_due_minor)
        ELSE d.first_amount_minor END AS amount_minor,
@@ -116,7 +134,7 @@ SELECT d.account_id, d.livemode, d.debt_kind, d.debt_id, d.invoice_id, d.payment
     WHEN paid.id IS NOT NULL AND paid.amount_refunded_minor >= paid.amount_minor THEN 'refunded'
     WHEN paid.id IS NOT NULL OR i.status = 'paid' OR p.status = 'succeeded' THEN 'paid'
     WHEN i.status IN ('void', 'uncollectible') THEN i.status
-    WHEN d.debt_kind = 'payment_intent' AND p.status = 'canceled' THEN 'canceled'
+    WHEN d.debt_kind = 'payment_intent' AND p.status = 'canceled' AND NOT coalesce(n.has_page, false) THEN 'canceled'
     ELSE 'open' END AS status,
   coalesce(d.charged_at, CASE WHEN i.status = 'paid' THEN i.paid_at END) AS paid_at,
   d.paid_charge_id, coalesce(paid.amount_refunded_minor, 0) AS refunded_minor,
@@ -144,7 +162,8 @@ FROM debt d
 LEFT JOIN debt_charge last ON last.account_id = d.account_id AND last.id = d.last_charge_id
 LEFT JOIN debt_charge paid ON paid.account_id = d.account_id AND paid.id = d.paid_charge_id
 LEFT JOIN invoices i ON i.account_id = d.account_id AND i.id = d.invoice_id
-LEFT JOIN intent p ON p.account_id = d.account_id AND p.id = d.payment_intent_id
+LEFT JOIN newest n ON n.account_id = d.account_id AND n.debt_id = d.debt_id
+LEFT JOIN intent p ON p.account_id = d.account_id AND p.id = coalesce(n.id, d.payment_intent_id)
 LEFT JOIN subscriptions s ON s.account_id = d.account_id AND s.id = i.subscription_id
 LEFT JOIN customers cu ON cu.account_id = d.account_id AND cu.id = coalesce(d.customer_id, i.customer_id)
 LEFT JOIN elsewhere e ON e.account_id = d.account_id AND e.debt_id = d.debt_id
@@ -163,7 +182,7 @@ def failed_payments(lake: Lake, now: datetime) -> pa.Table:
     with lake.connect(*READ) as connection:
         connection.execute("SET VARIABLE as_of = ?::TIMESTAMPTZ", [now])
         charges = CHARGE_OF_DEBT + "WHERE c.created_at <= getvariable('as_of')"
-        for statement in (INTENTS, charges, FAILED_DEBTS, PAID_ELSEWHERE, CONSENT):
+        for statement in (INTENTS, GENERATIONS, charges, FAILED_DEBTS, PAID_ELSEWHERE, CONSENT):
             connection.execute(statement)
         found: pa.Table = connection.sql(DEBTS_NOW).to_arrow_table()
     return found.select(FAILED_PAYMENTS.names).cast(FAILED_PAYMENTS)

@@ -210,11 +210,12 @@ _SPECS = (
     _spec(
         "checkout_sessions",
         "checkout.session",
-        personal="customer_id",
+        personal="customer_id metadata",
         text="status payment_status mode customer_id=customer payment_intent_id=payment_intent"
         " invoice_id=invoice subscription_id=subscription currency",
         whole="amount_total_minor=amount_total",
         moment="expires_at",
+        json="metadata",
     ),
     _spec(
         "events",

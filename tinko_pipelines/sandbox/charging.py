@@ -113,6 +113,17 @@ def collect(book: Book, intent: Object, made: Object) -> None:
     )
 
 
+def come_back(book: Book, charge: Object) -> None:
+    """A charge that was under way has failed after all."""
+    intent = book.find("payment_intents", charge["payment_intent"])
+    method = book.find("payment_methods", charge["payment_method"])
+    message = "The customer's account has insufficient funds to cover this payment."
+    decision = Decision("declined", "insufficient_funds", outcome_type="issuer_declined", message=message)
+    failed = {"status": "failed", "failure_code": decision.failure_code, "failure_message": message}
+    book.change("charges", charge, "charge.failed", **failed)
+    _failed(book, intent, Try(decision, charge, method))
+
+
 def cancel(book: Book, intent: Object, reason: str | None) -> Object:
     """Give an intent up for good."""
     check_payable(intent, "cancel")

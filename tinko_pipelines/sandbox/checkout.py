@@ -2,13 +2,18 @@
 
 from typing import Any
 
-from tinko_pipelines.sandbox import cards, charging, people
-from tinko_pipelines.sandbox.book import Book
+from tinko_pipelines.sandbox import aftermath, cards, charging, people
+from tinko_pipelines.sandbox.book import DAY, Book
 from tinko_pipelines.sandbox.errors import wrong_state
+from tinko_pipelines.sandbox.ids import object_id
 from tinko_pipelines.sandbox.ports import CardTruth
 from tinko_pipelines.sandbox.shapes import doors as shapes
 from tinko_pipelines.sandbox.shapes import payments
 from tinko_pipelines.sandbox.store import Object
+
+DEBITS = {"bank_debit": True, "bank_debit_fails": False}
+"""Bank debits a customer can pay by on a page, and whether they go through in the end."""
+DEBIT_DAYS = 6
 
 
 def open_session(book: Book, natural: str, mode: str, intent: Object, **fields: Any) -> Object:
@@ -46,6 +51,52 @@ def complete(book: Book, session: Object, card: CardTruth | None) -> bool:
         return False
     _finish(book, session, payment_status="paid", payment_intent=intent["id"])
     return True
+
+
+def debit(book: Book, session: Object, name: str) -> None:
+    """The customer pays by bank debit: the page is complete at once, and the bank takes days for the money."""
+    allowed = session.get("allowed_payment_method_types")
+    if session["status"] != "open" or (allowed and "sepa_debit" not in allowed):
+        raise wrong_state(f"This Session is {session['status']} and takes {allowed or 'every method'}.", None)
+    owner = book.find("customers", session["customer"]) if session["customer"] else None
+    key = f"{session['id']}:{name}"
+    account = CardTruth(
+        key=key,
+        brand="sepa",
+        network="sepa",
+        funding="debit",
+        country="DE",
+        exp_month=12,
+        exp_year=2099,
+        fingerprint=object_id(0, "fp", key)[3:19],
+        last4="3000",
+        issuer="fixture-bank",
+        type="sepa_debit",
+    )
+    method = cards.new_method(book, account, owner, attached=False, script=[(0, "processing")])
+    intent = _intent_of(book, session)
+    tried = charging.charge(book, intent, method, off_session=False)
+    _finish(book, session, payment_status="unpaid", payment_intent=intent["id"])
+    charge = tried.charge["id"] if tried.charge else None
+    happening = {"session": session["id"], "charge": charge, "name": name}
+    book.store.push(book.now + DEBIT_DAYS * DAY, "session_debit", happening)
+
+
+def settle_debit(book: Book, session: Object, charge: Object, name: str) -> None:
+    """The bank has paid, or has not; a page whose debit came back stays complete."""
+    kind = "checkout.session.async_payment"
+    if DEBITS[name]:
+        aftermath.settle_pending(book, charge)
+        book.change("checkout_sessions", session, f"{kind}_succeeded", payment_status="paid")
+    else:
+        charging.come_back(book, charge)
+        book.emit(f"{kind}_failed", session)
+
+
+def of_intent(book: Book, intent: Object) -> Object | None:
+    """The page that has made an intent."""
+    found = book.store.related("checkout_sessions", "payment_intent", intent["id"])
+    return found[-1] if found else None
 
 
 def _intent_of(book: Book, session: Object) -> Object:

@@ -85,6 +85,12 @@ def _session_expiry(book: Book, payload: Mapping[str, object]) -> None:
         checkout.expire(book, session)
 
 
+def _session_debit(book: Book, payload: Mapping[str, object]) -> None:
+    session = book.find("checkout_sessions", str(payload["session"]))
+    charge = book.find("charges", str(payload["charge"]))
+    checkout.settle_debit(book, session, charge, str(payload["name"]))
+
+
 HAPPENINGS: dict[str, Callable[[Book, Mapping[str, object]], None]] = {
     "period_end": _period_end,
     smart_retries.HAPPENING: _stripe_retry,
@@ -93,5 +99,6 @@ HAPPENINGS: dict[str, Callable[[Book, Mapping[str, object]], None]] = {
     "cardholder_disputes": _cardholder_disputes,
     "pending_settled": _pending_settled,
     "session_expiry": _session_expiry,
+    "session_debit": _session_debit,
 }
 """The book's own happenings; all others are the world's."""

@@ -25,6 +25,10 @@ class WebSettings(StateFolder):
         description="Address under which customers reach `tinko serve`, `https://pay.example.com` say. Without it mails hold no link of ours.",
     )
     link_days: int = Field(14, ge=1, le=90, description="How long a link in a mail leads to a payment page.")
+    page_methods: str = Field(
+        "card,link",
+        description="Ways to pay on a page made for a link, of those the account has; what a bank takes days for holds up the debt. Empty: all.",
+    )
 
     @field_validator("public_url")
     @classmethod
@@ -41,6 +45,11 @@ class WebSettings(StateFolder):
                 "an address like https://pay.example.com is wanted, without user, query or fragment"
             )
         return given
+
+    @property
+    def page_methods_named(self) -> tuple[str, ...]:
+        """Stripe's names of the ways to pay that a page may offer; none for all."""
+        return tuple(name.strip() for name in self.page_methods.split(",") if name.strip())
 
     @cached_property
     def hosts(self) -> frozenset[str]:

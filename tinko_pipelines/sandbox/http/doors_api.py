@@ -72,6 +72,8 @@ def create_session(call: Call) -> Object:
         total, currency = _total(call)
         fields |= {"amount_subtotal": total, "amount_total": total, "currency": currency}
     intent = dict(params.get("payment_intent_data", {}))
+    if "metadata" in intent:
+        intent["metadata"] = merge_metadata({}, intent["metadata"])
     natural = f"{customer}:{sorted(fields['metadata'].items())}:{fields.get('amount_total')}"
     return checkout.open_session(book, natural, mode, intent, customer=customer, **fields)
 

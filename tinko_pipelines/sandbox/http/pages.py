@@ -24,6 +24,8 @@ CARDS = {
     "pm_card_mastercard": "Mastercard, in good order",
     "pm_card_visa_chargeDeclinedInsufficientFunds": "Visa 9995, without funds",
     "pm_card_visa_chargeDeclined": "Visa 0002, declined",
+    "bank_debit": "Bank debit, paid after days",
+    "bank_debit_fails": "Bank debit, comes back after days",
 }
 HTML = {"content-type": "text/html; charset=utf-8"}
 
@@ -96,6 +98,9 @@ class Pages:
 
     def _complete(self, name: str, card: str) -> str | None:
         session = self._book.find("checkout_sessions", name)
+        if card in checkout.DEBITS:
+            checkout.debit(self._book, session, card)
+            return session["success_url"] or ""
         return (
             (session["success_url"] or "") if checkout.complete(self._book, session, _truth(card)) else None
         )

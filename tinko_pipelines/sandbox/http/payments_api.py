@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tinko_pipelines.sandbox import aftermath, billing, cards, charging, people
+from tinko_pipelines.sandbox import aftermath, billing, cards, charging, checkout, people
 from tinko_pipelines.sandbox.errors import bad_parameter, wrong_state
 from tinko_pipelines.sandbox.http.endpoints import Call, Endpoint
 from tinko_pipelines.sandbox.http.params import EXPAND, Spec, merge_metadata, need
@@ -133,6 +133,9 @@ def confirm(call: Call) -> Object:
     """Charge the intent once."""
     book, params = call.book, call.params
     intent = book.find("payment_intents", call.id)
+    if checkout.of_intent(book, intent) is not None:
+        message = "You cannot confirm this PaymentIntent because it was created by a Checkout Session."
+        raise wrong_state(message, "payment_intent_unexpected_state", payment_intent=intent)
     charging.check_chargeable(book, intent)
     named = params.get("payment_method") or intent["payment_method"]
     if named is None:
@@ -171,8 +174,11 @@ def _no_method() -> Exception:
 
 
 def cancel(call: Call) -> Object:
-    """Give an intent up."""
+    """Give an intent up; one that a page has made goes only with its page."""
     intent = call.book.find("payment_intents", call.id)
+    if intent["status"] != "requires_capture" and checkout.of_intent(call.book, intent) is not None:
+        message = "You cannot cancel this PaymentIntent because it was created by a Checkout Session. Expire the Session instead."
+        raise wrong_state(message, "payment_intent_unexpected_state", payment_intent=intent)
     if charging.invoice_payment_of(call.book, intent["id"]) is not None:
         message = "You cannot cancel this PaymentIntent because it was created by an Invoice. Void the Invoice instead."
         raise wrong_state(message, "payment_intent_unexpected_state", payment_intent=intent)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tinko_pipelines.reconcile import Reconciled
     from tinko_pipelines.retry.checkout import Till
     from tinko_pipelines.retry.drain import DrainResult
+    from tinko_pipelines.retry.portal import CardDesk
 
 
 LANDING_TRIES = 2
@@ -221,6 +222,21 @@ class OneAccount:
             for_real=settings.charges_for_real and settings.public_url is not None,
             boundary=boundary,
             lease_seconds=settings.drain_lease_seconds,
+        )
+
+    def card_desk(self) -> CardDesk:
+        """What serves the button of a mail about a card."""
+        from tinko_pipelines.outreach import cards
+        from tinko_pipelines.retry.portal import CardDesk
+
+        parts, settings = self.parts, self.parts.settings
+        return CardDesk(
+            parts.ledger,
+            self.gateway,
+            parts.clock,
+            back=f"{settings.public_url}/r/done",
+            wanted=lambda notice: isinstance(cards.look(self.gateway, notice, parts.clock.now()), tuple),
+            for_real=settings.charges_for_real and settings.public_url is not None,
         )
 
     def _link_of(self, case: dict[str, Any]) -> str | None:

@@ -15,13 +15,13 @@ from starlette.applications import Starlette
 from tests.retry.shop import Shop
 from tinko_pipelines.app import App
 from tinko_pipelines.outreach.links import recovery_link
-from tinko_pipelines.web.recovery import routes
+from tinko_pipelines.web import cards, recovery
 
 PUBLIC = "https://pay.example.com"
 
 
 def made_web(app: App, boundary: Any = lambda _name: None) -> Starlette:
-    made = Starlette(routes=routes(app, boundary))
+    made = Starlette(routes=[*recovery.routes(app, boundary), *cards.routes(app)])
     made.router.redirect_slashes = False
     return made
 

@@ -41,7 +41,7 @@ def look(gateway: Gateway, case: Object, kind: str) -> Addressee | str:
         if isinstance(found, str):
             return found
         debt = found
-    customer = _read(gateway, f"/v1/customers/{case['customer_id']}") if case["customer_id"] else None
+    customer = read(gateway, f"/v1/customers/{case['customer_id']}") if case["customer_id"] else None
     if customer is None or customer.get("deleted"):
         return "the customer is deleted"
     email = customer.get("email") or ""
@@ -71,7 +71,7 @@ def is_address(text: str) -> bool:
 def _owed(gateway: Gateway, case: Object) -> Object | str:
     """The debt while it is owed and nobody contests it; else a word."""
     kind, name, owed = _debt(case)
-    debt = _read(gateway, f"/v1/{kind}/{name}", {"expand": _EXPANDED[kind]} if _EXPANDED[kind] else None)
+    debt = read(gateway, f"/v1/{kind}/{name}", {"expand": _EXPANDED[kind]} if _EXPANDED[kind] else None)
     if debt is None:
         return "the debt is gone at Stripe"
     if debt.get("status") not in owed:
@@ -106,7 +106,7 @@ def _charges(gateway: Gateway, kind: str, debt: Object) -> list[Object]:
         intent = (entry.get("payment") or {}).get("payment_intent")
         name = intent.get("id") if isinstance(intent, dict) else intent
         if name:
-            listed = _read(gateway, "/v1/charges", {"payment_intent": name, "limit": _MOST_CHARGES}) or {}
+            listed = read(gateway, "/v1/charges", {"payment_intent": name, "limit": _MOST_CHARGES}) or {}
             found += listed.get("data") or ()
     return found
 
@@ -120,7 +120,8 @@ def _contested(charges: Iterable[Object]) -> str | None:
     return None
 
 
-def _read(gateway: Gateway, path: str, params: Mapping[str, Any] | None = None) -> Object | None:
+def read(gateway: Gateway, path: str, params: Mapping[str, Any] | None = None) -> Object | None:
+    """An object or a page of them; None where Stripe has none. Raises GatewayError where it cannot be asked."""
     answer = gateway.get(path, params)
     if answer.http_status == 404:
         return None

@@ -14,7 +14,15 @@ from tinko_pipelines.errors import GatewayError, TinkoError
 from tinko_pipelines.ledger import anomalies, caps
 from tinko_pipelines.ledger.cases import record
 from tinko_pipelines.ledger.leases import lapsed
-from tinko_pipelines.ledger.schema import MAILED, SESSION, UNRESOLVED, attempt, message, recovery_case
+from tinko_pipelines.ledger.schema import (
+    MAILED,
+    SESSION,
+    UNRESOLVED,
+    attempt,
+    card_notice,
+    message,
+    recovery_case,
+)
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.outreach import bodies
 from tinko_pipelines.outreach.suppression import suppress
@@ -32,12 +40,13 @@ _GOES_OUT_IN = {"dunning": ("open",), "receipt": ("recovered", "paid_elsewhere")
 def due(
     ledger: Ledger, now: datetime, account_id: str, livemode: bool, after: dict[str, Any] | None = None
 ) -> list[dict[str, Any]]:
-    """The account's next scheduled messages that are due, each with its case; at most `BATCH`, oldest first.
+    """The account's next scheduled messages that are due, each with its case or card; at most `BATCH`, oldest first.
 
     Those behind the message `after` when one is given. `first_header` names the first mail that its case was sent.
     """
     columns: list[Any] = [message]
     columns += [column.label(f"case_{column.name}") for column in recovery_case.c if column.name != "id"]
+    columns += [column.label(f"notice_{column.name}") for column in card_notice.c if column.name != "id"]
     earlier = message.alias("earlier")
     first = (
         select(earlier.c.message_id_header)
@@ -52,7 +61,8 @@ def due(
     columns.append(first.scalar_subquery().label("first_header"))
     query = (
         select(*columns)
-        .join(recovery_case, recovery_case.c.id == message.c.case_id)
+        .outerjoin(recovery_case, recovery_case.c.id == message.c.case_id)
+        .outerjoin(card_notice, card_notice.c.id == message.c.card_notice_id)
         .where(
             message.c.state == "scheduled",
             message.c.due_at <= now,
@@ -82,6 +92,12 @@ def case_of(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def over_at(row: dict[str, Any]) -> datetime:
+    """From when on the message of a row from `due` is of no use: its case's plan is over, or its card has ended."""
+    over: datetime = row["case_plan_ends_at"] or row["notice_expires_at"]
+    return over
+
+
 def claim(
     ledger: Ledger,
     row: dict[str, Any],
@@ -109,9 +125,10 @@ def claim(
     }
     try:
         with ledger.write() as connection:
-            asked = {"a_message": row["id"], "a_case": row["case_id"], "in_states": _GOES_OUT_IN[row["kind"]]}
+            asked = {"a_message": row["id"], **_wanted(row)}
             lease = ledger.database_now(connection) + timedelta(seconds=LEASE_SECONDS)
-            taken = connection.execute(ledger.built(_claiming), {**values, **asked, "lease_until": lease})
+            query = ledger.built(_claiming, row["kind"] == "card")
+            taken = connection.execute(query, {**values, **asked, "lease_until": lease})
             if taken.rowcount == 1:
                 bodies.fix(connection, row, body, now)
                 return None
@@ -126,12 +143,26 @@ def claim(
     return _why_not(ledger, {**row, "address_hmac": address_hmac}, now)
 
 
-def _claiming(_ledger: Ledger) -> Any:
-    """The claim as one statement; that its case still wants it is looked at in the same moment."""
-    wanted = select(recovery_case.c.id).where(
-        recovery_case.c.id == bindparam("a_case"),
-        recovery_case.c.state.in_(bindparam("in_states", expanding=True)),
-    )
+def _wanted(row: dict[str, Any]) -> dict[str, Any]:
+    """What the claim asks of the case or of the card."""
+    if row["kind"] == "card":
+        return {"a_card": row["card_notice_id"]}
+    return {"a_case": row["case_id"], "in_states": _GOES_OUT_IN[row["kind"]]}
+
+
+def _claiming(_ledger: Ledger, of_card: bool) -> Any:
+    """The claim as one statement; that its case or card still wants it is looked at in the same moment."""
+    if of_card:
+        wanted = select(card_notice.c.id).where(
+            card_notice.c.id == bindparam("a_card"),
+            card_notice.c.customer_id.is_not(None),
+            card_notice.c.expires_at > bindparam("claimed_at", type_=card_notice.c.expires_at.type),
+        )
+    else:
+        wanted = select(recovery_case.c.id).where(
+            recovery_case.c.id == bindparam("a_case"),
+            recovery_case.c.state.in_(bindparam("in_states", expanding=True)),
+        )
     names = ("claimed_at", "owner", "address_hmac", "message_id_header", "subject", "variant", "lease_until")
     return (
         message.update()
@@ -145,17 +176,28 @@ def _why_not(ledger: Ledger, row: dict[str, Any], now: datetime) -> str:
     with ledger.write() as connection:
         # Whoever claims it locks it before what its caps count by; so must who puts it off, or the two block each other.
         connection.execute(select(message.c.id).where(message.c.id == row["id"]).with_for_update())
-        query = select(recovery_case.c.state).where(recovery_case.c.id == row["case_id"])
-        state = connection.execute(query).scalar_one()
-        if state not in _GOES_OUT_IN[row["kind"]]:
-            return f"case {state}"
+        over = _unwanted(connection, row, now)
+        if over is not None:
+            return over
         refusal = caps.mail_reached(connection, row, now)
         return "taken by somebody else" if refusal is None else _put_off(connection, row, refusal, now)
 
 
+def _unwanted(connection: Connection, row: dict[str, Any], now: datetime) -> str | None:
+    """Why case or card wants the message no more."""
+    if row["kind"] == "card":
+        query = select(card_notice.c.customer_id).where(card_notice.c.id == row["card_notice_id"])
+        erased = connection.execute(query).scalar() is None
+        return "the customer is erased" if erased else "the card has ended" if over_at(row) <= now else None
+    query = select(recovery_case.c.state).where(recovery_case.c.id == row["case_id"])
+    state = connection.execute(query).scalar_one()
+    return None if state in _GOES_OUT_IN[row["kind"]] else f"case {state}"
+
+
 def _put_off(connection: Connection, row: dict[str, Any], refusal: caps.Refusal, now: datetime) -> str:
-    caps.store(connection, row["case_id"], row["account_id"], refusal, now)
-    if refusal.free_at >= row["case_plan_ends_at"]:
+    if row["case_id"] is not None:
+        caps.store(connection, row["case_id"], row["account_id"], refusal, now)
+    if refusal.free_at >= over_at(row):
         return f"{refusal.rule} lets no mail through before the plan is over"
     connection.execute(
         message.update()
@@ -245,7 +287,7 @@ def doubt_lapsed(ledger: Ledger, now: datetime) -> int:
     with ledger.write() as connection:
         found = connection.execute(
             select(message, recovery_case.c.state.label("case_state"))
-            .join(recovery_case, recovery_case.c.id == message.c.case_id)
+            .outerjoin(recovery_case, recovery_case.c.id == message.c.case_id)
             .where(message.c.state == "sending", lapsed(ledger, message.c.lease_until))
             .order_by(message.c.id)
             .with_for_update(of=message)
@@ -280,6 +322,9 @@ def _doubt(connection: Connection, row: dict[str, Any], now: datetime, detail: s
 
 
 def _note(connection: Connection, row: dict[str, Any], state: str, now: datetime, detail: str | None) -> None:
+    """In the history of the case; a card has none, and its one message says how it stands."""
+    if row["case_id"] is None:
+        return
     case = {"id": row["case_id"], "account_id": row["account_id"], "state": row["case_state"]}
     text = f"step {row['step']}" + (f": {detail}" if detail else "")
     record(connection, case, now, ACTOR, f"message_{state}", detail=text)

@@ -117,7 +117,7 @@ class _Post:
         self.passing("after_answer")
         outbox.settle(ledger, row, "sent", now, owner=owner, sent_at=now)
         self.passing("after_settle")
-        if self.on_sent is not None:
+        if self.on_sent is not None and row["case_id"] is not None:
             names = (row["case_id"], row["case_debt_id"], row["case_customer_id"], row["id"])
             self.on_sent(SentMail(*names, now))
         return "sent"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tinko_pipelines.lake.deep import Deep
     from tinko_pipelines.lake.portion import Results
     from tinko_pipelines.ledger.budget import Governor
+    from tinko_pipelines.outreach.links import Drawn
     from tinko_pipelines.outreach.send import SendResult
     from tinko_pipelines.reconcile import Reconciled
     from tinko_pipelines.retry.checkout import Till
@@ -239,12 +240,11 @@ class OneAccount:
             for_real=settings.charges_for_real and settings.public_url is not None,
         )
 
-    def _link_of(self, case: dict[str, Any]) -> str | None:
-        from tinko_pipelines.outreach.links import recovery_link
+    def _link_of(self, case: dict[str, Any]) -> Drawn | None:
+        from tinko_pipelines.outreach.links import drawn_link
 
         settings = self.parts.settings
-        return recovery_link(
-            self.parts.ledger,
+        return drawn_link(
             case,
             self.parts.clock.now(),
             public_url=settings.public_url,

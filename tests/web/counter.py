@@ -27,10 +27,10 @@ def made_web(app: App, boundary: Any = lambda _name: None) -> Starlette:
 
 
 @contextmanager
-def served(app: App) -> Iterator[str]:
-    """The routes on loopback, in a thread."""
+def served(app: App, made: Starlette | None = None) -> Iterator[str]:
+    """The routes on loopback, in a thread; or what is `made` of them."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=512)
-    config = uvicorn.Config(made_web(app), log_level="error", lifespan="off", access_log=False)
+    config = uvicorn.Config(made or made_web(app), log_level="error", lifespan="off", access_log=False)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)

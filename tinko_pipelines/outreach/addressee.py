@@ -14,9 +14,12 @@ from tinko_pipelines.outreach.sequences import RECEIPT
 Object = dict[str, Any]
 
 _SUBSCRIPTION = "parent.subscription_details.subscription"
-_EXPANDED = {"invoices": ["payments", _SUBSCRIPTION], "payment_intents": ["latest_charge"], "charges": []}
+_INTENT = "payments.data.payment.payment_intent"
+_EXPANDED = {"invoices": [_INTENT, _SUBSCRIPTION], "payment_intents": ["latest_charge"], "charges": []}
 _ENDED = ("canceled", "incomplete_expired")
 _MOST_INTENTS = 5
+UNDER_WAY = "a payment of it is under way"
+"""What a look finds while nobody knows yet whether the debt is paid; nobody is reminded meanwhile."""
 _MOST_CHARGES = 100
 
 
@@ -74,12 +77,21 @@ def _owed(gateway: Gateway, case: Object) -> Object | str:
     debt = read(gateway, f"/v1/{kind}/{name}", {"expand": _EXPANDED[kind]} if _EXPANDED[kind] else None)
     if debt is None:
         return "the debt is gone at Stripe"
+    if _is_under_way(debt):
+        return UNDER_WAY
     if debt.get("status") not in owed:
         return f"the debt is {debt.get('status')}"
     subscription = ((debt.get("parent") or {}).get("subscription_details") or {}).get("subscription")
     if isinstance(subscription, dict) and subscription.get("status") in _ENDED:
         return "the subscription has ended"
     return _contested(_charges(gateway, kind, debt)) or debt
+
+
+def _is_under_way(debt: Object) -> bool:
+    """Whether the intent, or one of the open invoice's, waits for a bank that takes days."""
+    parts = (debt.get("payments") or {}).get("data") or ()
+    intents = [(part.get("payment") or {}).get("payment_intent") for part in parts]
+    return any(isinstance(one, dict) and one.get("status") == "processing" for one in (debt, *intents))
 
 
 def _debt(case: Object) -> tuple[str, str, tuple[str, ...]]:

@@ -16,6 +16,7 @@ from tinko_pipelines.outreach.addresses import (
     return_path,
     unsubscribe_token,
 )
+from tinko_pipelines.outreach.links import Drawn
 from tinko_pipelines.outreach.render import Content
 from tinko_pipelines.outreach.sequences import Sequences
 from tinko_pipelines.outreach.transport import Mail
@@ -24,7 +25,7 @@ from tinko_pipelines.settings import Settings
 CARD, PIXEL = "card", "opened"
 """What the sealed addresses of a card's page and of a mail's picture are for."""
 
-LinkOf = Callable[[dict[str, Any]], str | None]
+LinkOf = Callable[[dict[str, Any]], Drawn | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Merchant:
     public_url: str | None = None
     bounce_domain: str | None = None
     link_of: LinkOf = lambda _case: None
-    """Makes a recovery link for a case, written down before it is told; None where there is to be none."""
+    """Draws a recovery link for a case, which is written down with the claim of its mail; None where there is to be none."""
     colour: str = "#1f5fd0"
     logo_url: str | None = None
     time_zone: str = "UTC"

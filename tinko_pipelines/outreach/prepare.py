@@ -2,20 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tinko_pipelines.errors import MailError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import bodies, cards, hours, outbox
-from tinko_pipelines.outreach.addressee import Addressee, is_link, look
+from tinko_pipelines.outreach import bodies, cards, hours
+from tinko_pipelines.outreach.addressee import UNDER_WAY, Addressee, is_link, look
 from tinko_pipelines.outreach.addresses import hash_address
 from tinko_pipelines.outreach.hours import Zones
+from tinko_pipelines.outreach.links import Drawn
 from tinko_pipelines.outreach.merchant import Merchant, compose
 from tinko_pipelines.outreach.render import Card, Content, Letter, Owed
 from tinko_pipelines.outreach.sequences import RECEIPT, subject_for, template_now
 from tinko_pipelines.outreach.transport import Mail
+from tinko_pipelines.outreach.waiting import case_of, over_at
+
+AGAIN = timedelta(hours=6)
+"""So long a message waits while its debt is being paid, by a bank debit say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,16 @@ class Ready:
     subject: str
     variant: str | None
     at: datetime
+    link: dict[str, Any] | None = None
+    """The row of the recovery link in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """When a message that is due is to be looked at anew, and why not before."""
+
+    until: datetime
+    why: str
 
 
 def prepare(
@@ -36,18 +51,20 @@ def prepare(
     merchant: Merchant,
     now: datetime,
     write: Callable[[Letter], Content],
-) -> Ready | str | datetime:
+) -> Ready | str | Wait:
     """The mail as it would go out, after the look at Stripe.
 
-    A word when there is nothing to send, a moment when it is too early in its customer's day. One that was claimed before
+    A word when there is nothing to send; a moment when it is too early in its customer's day, or he is just paying. One that was claimed before
     goes out as it was written then, to whom it was written then.
     """
-    case, card = outbox.case_of(row), None
+    case, card = case_of(row), None
     if row["kind"] == cards.KIND:
         looked = cards.look(gateway, cards.notice_of(row), now)
         found, card = looked if isinstance(looked, tuple) else (looked, None)
     else:
         found = look(gateway, case, row["kind"])
+    if found == UNDER_WAY:
+        return _later(row, now + AGAIN, UNDER_WAY)
     if isinstance(found, str):
         return found
     country = case["card_country"] if card is None else card.get("country")
@@ -55,7 +72,7 @@ def prepare(
     if row["kind"] != RECEIPT:
         opens = hours.next_open(now, zones, weekends=merchant.weekends)
         if opens > now:
-            return opens if opens < outbox.over_at(row) else "the plan is over before the hours of mail"
+            return _later(row, opens, "waits for the customer's day")
     hashed = hash_address(found.email, merchant.salt)
     body = bodies.fixed(ledger, row["id"], merchant.salt) if row["fence"] > 0 else None
     if body is not None:
@@ -64,8 +81,9 @@ def prepare(
             return "the address has changed since it was written"
         mail = merchant.envelope(row["id"], recipient, body)
         return Ready(mail, hashed, row["subject"], row["variant"], now)
+    drawn = merchant.link_of(case) if row["kind"] == "dunning" else None
     if card is None:
-        letter = _letter(row, case, found, merchant, zones, now)
+        letter = _letter(row, case, found, merchant, zones, now, drawn)
     else:
         letter = _card_letter(row, found, card, merchant)
     if isinstance(letter, str):
@@ -76,11 +94,21 @@ def prepare(
     if len(body) > bodies.MOST_BYTES:
         raise MailError(f"the mail has {len(body)} bytes, {bodies.MOST_BYTES} at most are sent")
     mail = merchant.envelope(row["id"], found.email, body)
-    return Ready(mail, hashed, content.subject, content.variant, now)
+    return Ready(mail, hashed, content.subject, content.variant, now, drawn.row if drawn else None)
+
+
+def _later(row: dict[str, Any], until: datetime, why: str) -> Wait | str:
+    return Wait(until, why) if until < over_at(row) else "the plan is over before it may go out"
 
 
 def _letter(
-    row: dict[str, Any], case: dict[str, Any], to: Addressee, merchant: Merchant, zones: Zones, now: datetime
+    row: dict[str, Any],
+    case: dict[str, Any],
+    to: Addressee,
+    merchant: Merchant,
+    zones: Zones,
+    now: datetime,
+    drawn: Drawn | None,
 ) -> Letter | str:
     """What the mail says; a word when its step's condition holds no more, or it would lead nowhere."""
     receipt = row["kind"] == RECEIPT
@@ -89,7 +117,7 @@ def _letter(
     template = template_now(step, row["template"], retries_ahead)
     if template is None:
         return f"step {row['step']} is not for a case with{'' if retries_ahead else 'out'} retries ahead"
-    link = "" if receipt else merchant.link_of(case) or to.page or merchant.update_card_url or ""
+    link = "" if receipt else (drawn.url if drawn else to.page or merchant.update_card_url or "")
     if not receipt and not is_link(link):
         return "no link to act on"
     failed_at: datetime = case["first_failed_at"]

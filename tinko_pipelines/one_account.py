@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from tinko_pipelines.lake.deep import Deep
     from tinko_pipelines.lake.portion import Results
     from tinko_pipelines.ledger.budget import Governor
+    from tinko_pipelines.outreach.links import Drawn
     from tinko_pipelines.outreach.send import SendResult
     from tinko_pipelines.reconcile import Reconciled
     from tinko_pipelines.retry.checkout import Till
     from tinko_pipelines.retry.drain import DrainResult
+    from tinko_pipelines.retry.portal import CardDesk
 
 
 LANDING_TRIES = 2
@@ -224,12 +226,26 @@ class OneAccount:
             lease_seconds=settings.drain_lease_seconds,
         )
 
-    def _link_of(self, case: dict[str, Any]) -> str | None:
-        from tinko_pipelines.outreach.links import recovery_link
+    def card_desk(self) -> CardDesk:
+        """What serves the button of a mail about a card."""
+        from tinko_pipelines.outreach import cards
+        from tinko_pipelines.retry.portal import CardDesk
+
+        parts, settings = self.parts, self.parts.settings
+        return CardDesk(
+            parts.ledger,
+            self.gateway,
+            parts.clock,
+            back=f"{settings.public_url}/r/done",
+            wanted=lambda notice: isinstance(cards.look(self.gateway, notice, parts.clock.now()), tuple),
+            for_real=settings.charges_for_real and settings.public_url is not None,
+        )
+
+    def _link_of(self, case: dict[str, Any]) -> Drawn | None:
+        from tinko_pipelines.outreach.links import drawn_link
 
         settings = self.parts.settings
-        return recovery_link(
-            self.parts.ledger,
+        return drawn_link(
             case,
             self.parts.clock.now(),
             public_url=settings.public_url,

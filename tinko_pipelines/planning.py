@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,26 @@ class Planning(Watching):
         for name in names:
             traces = partial(attempts_named, self.lake, name)
             restored.hold_successor(self.ledger, traces, name, now, names)
-        return self.noted(enrol(self.ledger, verdicts, now=now, policy=self.policy(now)), now)
+        result = self.noted(enrol(self.ledger, verdicts, now=now, policy=self.policy(now)), now)
+        return replace(result, card_mails=self._write_before_expiry(now))
+
+    def _write_before_expiry(self, now: datetime) -> int:
+        """Let a mail go out before each card ends that is still to be charged; how many are new."""
+        from tinko_pipelines.lake.expiring import expiring_cards
+        from tinko_pipelines.ledger.restored import forgiven_before
+        from tinko_pipelines.outreach import cards, sequences
+
+        days = self.settings.card_expiry_days
+        if not days:
+            return 0
+        return cards.schedule(
+            self.ledger,
+            expiring_cards(self.lake, now, days),
+            now=now,
+            sequences=sequences.load(self.settings.sequences),
+            days=days,
+            lost_before=partial(forgiven_before, self.ledger),
+        )
 
     def plan(self) -> EnrolResult:
         """From the lake to planned cases: find failed payments, classify them, enrol them."""

@@ -75,6 +75,19 @@ def mail(name: str, **values: Any) -> dict[str, Any]:
     )
 
 
+NOTICE = {
+    "id": "n1",
+    "account_id": "default",
+    "customer_id": "cus_1",
+    "payment_method_id": "pm_1",
+    "expires_at": NOW,
+}
+
+
+def of_card(name: str, notice: str = "n1", **values: Any) -> dict[str, Any]:
+    return mail(name, case_id=None, card_notice_id=notice, kind="card", **values)
+
+
 OPENED = {"id": 1, "case_id": "c1", "account_id": "default", "kind": "opened", "to_state": "open"}
 
 
@@ -186,6 +199,7 @@ BREACHES: dict[str, Rows] = {
     "history_tells_the_present": {"case_event": [OPENED | {"to_state": "exhausted"}]},
     "mail_is_sent_once_and_only_where_wanted": {"message": [mail("m1"), mail("m2")]},
     "mail_is_not_left_lying": {"message": [mail("m1", state="scheduled")]},
+    "a_card_is_written_about_once": {"card_notice": [NOTICE], "card_message": [of_card("m1"), of_card("m2")]},
     "no_secret_is_written_down": {"attempt": [attempt(1, detail="write to somebody@example.com")]},
     "who_was_erased_is_not_kept": {"erasure": [ERASED], "attempt": [attempt(1, customer_id="cus_ada")]},
     "reported_money_is_the_money": {"reported_attempt": [reported()]},
@@ -254,6 +268,14 @@ FURTHER: list[tuple[str, Rows]] = [
     ),
     ("no_secret_is_written_down", {"attempt": [attempt(1, detail="sk_" + "live_" + "0123456789ab")]}),
     ("no_secret_is_written_down", {"case_event": [OPENED | {"detail": "whsec_0123456789"}]}),
+    ("a_card_is_written_about_once", {"card_notice": [NOTICE], "card_message": [of_card("m1", claimed_at=NOW)]}),
+    ("a_card_is_written_about_once", {"card_notice": [NOTICE], "card_message": [of_card("m1", address_hmac="h")],
+      "suppression": [{"address_hmac": "h", "at": NOW - 60 * HOUR}]}),
+    ("a_card_is_written_about_once", {"card_notice": [NOTICE, NOTICE | {"id": "n2"}],
+      "card_message": [of_card("m1"), of_card("m2", "n2")]}),
+    ("a_card_is_written_about_once", {"card_message": [of_card("m1", "gone")]}),
+    ("mail_is_not_left_lying", {"card_notice": [NOTICE], "card_message": [of_card("m1", state="scheduled")]}),
+    ("who_was_erased_is_not_kept", {"erasure": [ERASED], "card_notice": [NOTICE | {"customer_id": "cus_ada"}]}),
     ("no_secret_is_written_down", {"recovery_case": [
         clean()["recovery_case"][0] | {"state_reason": "card 4242424242424242 refused"}]}),
     ("who_was_erased_is_not_kept", {"erasure": [ERASED], "customers": [{"id": "cus_ada", "account_id": "default"}]}),
@@ -284,6 +306,10 @@ SOUND: dict[str, Rows] = {
     "a customer who was erased in another account": {
         "erasure": [ERASED | {"account_id": "another"}],
         "customers": [{"id": "cus_ada", "account_id": "default"}],
+    },
+    "two cards written about before they end": {
+        "card_notice": [NOTICE, NOTICE | {"id": "n2", "payment_method_id": "pm_2"}],
+        "card_message": [of_card("k1"), of_card("k2", "n2")],
     },
     "a charge that is not captured yet": {
         "attempt": [

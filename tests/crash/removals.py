@@ -17,7 +17,7 @@ from tinko_pipelines.gateway.stripe_gateway import StripeGateway
 from tinko_pipelines.ledger import attempts, caps, cases
 from tinko_pipelines.ledger.schema import attempt, message, recovery_case, webhook_event
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import addressee, outbox
+from tinko_pipelines.outreach import addressee, outbox, settling
 from tinko_pipelines.retry import breaker, charge, drain, inbox, janitor, preflight, settle
 from tinko_pipelines.retry.answers import Outcome
 from tinko_pipelines.retry.preflight import Clearance
@@ -232,19 +232,26 @@ def rebuilt() -> None:
 
 
 def mail_claimed_after() -> None:
-    claim, settled = outbox.claim, outbox.settle
+    claim, settled, settle_answered = outbox.claim, settling.settle, settling.settle_answered
     held: dict[str, dict[str, Any]] = {}
 
-    def later(ledger: Ledger, row: Any, **more: Any) -> None:
+    def later(ledger: Ledger, row: Any, *, answered: Any, **more: Any) -> None:
         held[row["id"]] = more
+        taken(ledger, answered)
 
     def both(ledger: Ledger, row: Any, state: str, now: Any, *, owner: str | None, **values: Any) -> bool:
         if owner is not None:
             claim(ledger, row, **held[row["id"]])
         return settled(ledger, row, state, now, owner=owner, **values)
 
+    def taken(ledger: Ledger, answered: Any) -> None:
+        for one in answered:
+            claim(ledger, one.row, **held[one.row["id"]])
+        settle_answered(ledger, answered)
+
     swap(outbox, "claim", later)
-    swap(outbox, "settle", both)
+    swap(settling, "settle", both)
+    swap(settling, "settle_answered", taken)
 
 
 def lapsed_sent_again() -> None:
@@ -254,11 +261,14 @@ def lapsed_sent_again() -> None:
             back = message.update().where(message.c.state == "sending", lapsed)
             return int(connection.execute(back.values(state="scheduled")).rowcount)
 
-    swap(outbox, "doubt_lapsed", given_back)
+    swap(settling, "doubt_lapsed", given_back)
 
 
 def unconditional_claim() -> None:
-    def claimed(ledger: Ledger, row: Any, *, owner: str, address_hmac: str, now: Any, **_more: Any) -> None:
+    def claimed(
+        ledger: Ledger, row: Any, *, owner: str, address_hmac: str, now: Any, answered: Any, **_more: Any
+    ) -> None:
+        settling.settle_answered(ledger, answered)
         with ledger.write() as connection:
             values = {"state": "sending", "claimed_at": now, "owner": owner, "address_hmac": address_hmac}
             lease = ledger.database_now(connection) + timedelta(seconds=120)

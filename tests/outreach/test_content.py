@@ -22,7 +22,7 @@ from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.outreach import bodies, sequences
 from tinko_pipelines.outreach.addresses import hash_address, unsubscribing
 from tinko_pipelines.outreach.merchant import Merchant, compose
-from tinko_pipelines.outreach.render import Content, Letter, render
+from tinko_pipelines.outreach.render import Content, Letter, Owed, render
 from tinko_pipelines.outreach.smtp import SmtpTransport
 from tinko_pipelines.settings import Settings
 
@@ -156,9 +156,7 @@ def test_no_value_makes_a_header(field: str, payload: str) -> None:
     letter = Letter(
         "update_card",
         "en",
-        1200,
-        "eur",
-        NOW,
+        Owed(1200, "eur", NOW),
         changed.get("name", "Ann"),
         "https://x.test",
         "A",

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.outreach.injections import PAYLOADS
+from tests.payloads import PAYLOADS
 from tinko_pipelines.gateway.records import Answer
 from tinko_pipelines.outreach.languages import languages
 from tinko_pipelines.outreach.merchant import Merchant
 from tinko_pipelines.outreach.prepare import Ready, prepare
-from tinko_pipelines.outreach.render import Letter, render
+from tinko_pipelines.outreach.render import Letter, Owed, render
 
 LINK = "https://pay.test/i/1"
 NOW = datetime(2026, 9, 10, 12, tzinfo=UTC)
@@ -192,7 +192,7 @@ def test_every_payload_in_every_field_a_letter_reads_is_inert(
 def all_subjects() -> set[str]:
     def subject(locale: str) -> str:
         letter = Letter(
-            template="update_card", locale=locale, amount_minor=1000, currency="eur", failed_at=NOW, name="",
+            template="update_card", locale=locale, about=Owed(1000, "eur", NOW), name="",
             link="", merchant="Acme", support="help@acme.test", address="",
         )  # fmt: skip
         return render(letter).subject
@@ -217,7 +217,7 @@ def test_what_no_letter_needs_reaches_none(field: str, usual: tuple[dict[str, st
 def test_a_currency_nobody_knows_is_written_as_it_is_and_does_no_harm(currency: str) -> None:
     def made(code: str) -> tuple[str, str]:
         letter = Letter(
-            template="update_card", locale="en", amount_minor=1000, currency=code, failed_at=NOW, name="Ann",
+            template="update_card", locale="en", about=Owed(1000, code, NOW), name="Ann",
             link="https://pay.test", merchant="Acme", support="help@acme.test", address="",
         )  # fmt: skip
         content = render(letter)

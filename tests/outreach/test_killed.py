@@ -17,14 +17,14 @@ from tests.ledgers import KINDS, ledger_url
 from tests.outreach.post import Sink, Stripe, crowd, enrolled, many, send
 from tinko_pipelines.ledger.schema import message, message_body, recovery_case
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import outbox
+from tinko_pipelines.outreach import settling
 from tinko_pipelines.outreach.smtp import SmtpTransport
 
 WORKER = """
 import os, signal, sys, threading
 from tests.outreach.post import crowd, send
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import outbox
+from tinko_pipelines.outreach import settling
 from tinko_pipelines.outreach.smtp import SmtpTransport
 url, server, dies_at, left, debts, workers, status = sys.argv[1:]
 left, lock = [int(left)], threading.Lock()
@@ -142,7 +142,7 @@ def test_a_receipt_comes_and_at_most_twice_and_the_same(
                 status="succeeded",
             )
             lapse(ledger)
-            outbox.doubt_lapsed(ledger, NOW)
+            settling.doubt_lapsed(ledger, NOW)
     for hours in (1, 2, 50):
         send(ledger, stripe, SmtpTransport(smtp[1]), after_hours=hours)
         lapse(ledger)

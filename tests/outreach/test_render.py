@@ -13,8 +13,8 @@ from tinko_pipelines.errors import SettingsError
 from tinko_pipelines.outreach import languages
 from tinko_pipelines.outreach.languages import Wording, choose
 from tinko_pipelines.outreach.preview import build
-from tinko_pipelines.outreach.render import Letter, ink_on, luminance, render
-from tinko_pipelines.outreach.sequences import default
+from tinko_pipelines.outreach.render import Card, Letter, Owed, ink_on, luminance, render
+from tinko_pipelines.outreach.sequences import CARD_EXPIRING, default
 from tinko_pipelines.settings import Settings
 
 KNOWN = languages.languages()
@@ -26,10 +26,15 @@ REASONS = (
 
 
 def letter(template: str, locale: str | None, **changes: object) -> Letter:
-    values: dict[str, object] = {
+    owed: dict[str, object] = {
         "amount_minor": 1250000,
         "currency": "eur",
         "failed_at": datetime(2026, 9, 1, tzinfo=UTC),
+    }
+    owed |= {name: changes.pop(name) for name in ("currency", "number", "open_days") if name in changes}
+    card = Card("visa", "4242", datetime(2027, 1, 1, tzinfo=UTC))
+    values: dict[str, object] = {
+        "about": card if template == CARD_EXPIRING else Owed(**owed),  # type: ignore[arg-type]
         "name": "Ann",
         "link": "https://pay.example/x?a=1&b=2",
         "merchant": "Acme",

@@ -21,7 +21,7 @@ from tinko_pipelines.ledger import anomalies, caps, cases
 from tinko_pipelines.ledger.control import pause
 from tinko_pipelines.ledger.schema import cap_refusal, case_event, message, recovery_case, suppression
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import outbox
+from tinko_pipelines.outreach import settling
 from tinko_pipelines.outreach.addresses import hash_address
 from tinko_pipelines.outreach.send import SendResult, SentMail, send_due
 from tinko_pipelines.outreach.smtp import SmtpTransport
@@ -293,7 +293,7 @@ def test_no_mail_about_what_is_disputed_or_was_refunded(
             if path == "/v1/charges/ch_1":
                 return Answer(200, body=whole)
             if path == "/v1/invoices/in_1":
-                assert "payments" in (params or {})["expand"]
+                assert "payments.data.payment.payment_intent" in (params or {})["expand"]
                 part = {"status": "paid", "payment": {"payment_intent": "pi_1"}}
                 return Answer(200, body={"id": "in_1", "status": "open", "payments": {"data": [part]}})
             if path == "/v1/charges":
@@ -393,7 +393,7 @@ def test_a_mail_whose_customer_sleeps_until_the_plan_is_over_is_dropped(
     with ledger.write() as connection:
         connection.execute(recovery_case.update().values(plan_ends_at=NOW + timedelta(hours=12)))
     send(ledger, stripe, FileTransport(tmp_path), after_hours=9)
-    assert states(ledger)[0] == ("dropped", "the plan is over before the hours of mail")
+    assert states(ledger)[0] == ("dropped", "the plan is over before it may go out")
 
 
 @pytest.mark.parametrize(
@@ -541,7 +541,7 @@ def test_a_mail_that_was_doubted_while_it_was_sent_stays_in_doubt(
                     .where(message.c.state == "sending")
                     .values(lease_until=NOW - timedelta(days=999))
                 )
-            assert outbox.doubt_lapsed(ledger, NOW) == 1
+            assert settling.doubt_lapsed(ledger, NOW) == 1
             if error is not None:
                 raise error
 

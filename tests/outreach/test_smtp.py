@@ -22,7 +22,7 @@ from tests.ports import free_port
 from tinko_pipelines.errors import MailError
 from tinko_pipelines.ledger.schema import message, suppression
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import outbox
+from tinko_pipelines.outreach import settling
 from tinko_pipelines.outreach import smtp as smtp_module
 from tinko_pipelines.outreach.addresses import hash_address, message_of
 from tinko_pipelines.outreach.flight import Pace
@@ -117,8 +117,8 @@ def test_a_mail_that_is_put_off_waits_longer_each_time_and_not_for_ever(
     sink.refusal = "451 later"
     passed = timedelta()
     waits = list[timedelta]()
-    for _ in range(2 * len(outbox.DEFERRALS)):
-        if len(waits) == len(outbox.DEFERRALS):
+    for _ in range(2 * len(settling.DEFERRALS)):
+        if len(waits) == len(settling.DEFERRALS):
             break
         assert send(ledger, stripe, SmtpTransport(url), after_hours=passed / timedelta(hours=1)).later == 1
         with ledger.read() as connection:
@@ -128,7 +128,7 @@ def test_a_mail_that_is_put_off_waits_longer_each_time_and_not_for_ever(
         passed += wait
         if row["detail"] != "waits for the customer's day":
             waits.append(wait)
-    assert tuple(waits) == outbox.DEFERRALS
+    assert tuple(waits) == settling.DEFERRALS
     assert waits == sorted(set(waits))
     assert send(ledger, stripe, SmtpTransport(url), after_hours=passed / timedelta(hours=1)).failed == 1
     assert states(ledger)[0][0] == "failed"

@@ -12,7 +12,7 @@ from tests.retry.shop import Shop
 from tinko_pipelines.ledger import anomalies
 from tinko_pipelines.ledger.schema import attempt, message, recovery_case
 from tinko_pipelines.money import decimals, format_minor
-from tinko_pipelines.outreach.render import Letter, render
+from tinko_pipelines.outreach.render import Letter, Owed, render
 from tinko_pipelines.retry.enrol import enrol
 from tinko_pipelines.retry.policy import Policy
 
@@ -161,7 +161,7 @@ def test_an_amount_is_written_with_its_currencys_digits(currency: str, amount: i
     # What nobody pays by the hundredth is written whole.
     owed = amount * 100 if currency in ("isk", "ugx") else amount
     letter = Letter(
-        template="update_card", locale="en", amount_minor=owed, currency=currency, failed_at=NOW, name=BIDI,
+        template="update_card", locale="en", about=Owed(owed, currency, NOW), name=BIDI,
         link="https://example.com", merchant="Shop", support="help@example.com", address="1 Street",
     )  # fmt: skip
     digits = "".join(character for character in render(letter).text if character.isdigit())

@@ -15,22 +15,22 @@ from starlette.applications import Starlette
 from tests.retry.shop import Shop
 from tinko_pipelines.app import App
 from tinko_pipelines.outreach.links import recovery_link
-from tinko_pipelines.web.recovery import routes
+from tinko_pipelines.web import cards, recovery
 
 PUBLIC = "https://pay.example.com"
 
 
 def made_web(app: App, boundary: Any = lambda _name: None) -> Starlette:
-    made = Starlette(routes=routes(app, boundary))
+    made = Starlette(routes=[*recovery.routes(app, boundary), *cards.routes(app)])
     made.router.redirect_slashes = False
     return made
 
 
 @contextmanager
-def served(app: App) -> Iterator[str]:
-    """The routes on loopback, in a thread."""
+def served(app: App, made: Starlette | None = None) -> Iterator[str]:
+    """The routes on loopback, in a thread; or what is `made` of them."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=512)
-    config = uvicorn.Config(made_web(app), log_level="error", lifespan="off", access_log=False)
+    config = uvicorn.Config(made or made_web(app), log_level="error", lifespan="off", access_log=False)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)

@@ -232,7 +232,8 @@ INVARIANTS: tuple[Invariant, ...] = (
         21,
         "mail_is_not_left_lying",
         "Each mail is sent, dropped, failed or in doubt within 24 hours of falling due",
-        f"""SELECT m.id, m.state FROM message m WHERE m.state IN ('scheduled', 'sending')
+        f"""SELECT m.id, m.state FROM (FROM message UNION ALL FROM card_message) m
+        WHERE m.state IN ('scheduled', 'sending')
           AND m.due_at < {NOW} - INTERVAL 24 HOUR
           AND NOT {PAUSED.format(account="m.account_id", switch="mailing_enabled")}""",
     ),
@@ -279,6 +280,7 @@ INVARIANTS: tuple[Invariant, ...] = (
           UNION ALL SELECT 'payment_methods', account_id, id FROM payment_methods
           UNION ALL SELECT 'recovery_case', account_id, unnest([customer_id, payment_method_id]) FROM recovery_case
           UNION ALL SELECT 'attempt', account_id, customer_id FROM attempt
+          UNION ALL SELECT 'card_notice', account_id, unnest([customer_id, payment_method_id]) FROM card_notice
           UNION ALL SELECT 'network_attempt', account_id, customer_id FROM network_attempt)
         SELECT place, n.account_id, left(e.id_hash, 12) AS id_hash, count(*) AS n FROM named n
         JOIN erasure e ON e.account_id = n.account_id AND e.id_hash = sha256(n.id) GROUP BY ALL""",
@@ -346,5 +348,22 @@ INVARIANTS: tuple[Invariant, ...] = (
         SELECT a.id, a.case_id, 'open a day after its end' FROM attempt a
         JOIN checkout_session s ON s.attempt_id = a.id
         WHERE a.state IN {UNRESOLVED} AND s.expires_at < {NOW} - INTERVAL 24 HOUR AND a.answer IS DISTINCT FROM 'bank_debit'""",
+    ),
+    Invariant(
+        28,
+        "a_card_is_written_about_once",
+        "A card that ends gets one mail, before its end, and none to the suppressed",
+        """SELECT m.id, m.state FROM card_message m LEFT JOIN card_notice n ON n.id = m.card_notice_id
+        LEFT JOIN suppression s ON s.address_hmac = m.address_hmac
+        WHERE n.id IS NULL OR (m.state = 'sent' AND (m.claimed_at > s.at OR m.claimed_at >= n.expires_at))
+        UNION ALL
+        SELECT min(m.id), 'more than one' FROM card_message m GROUP BY m.card_notice_id HAVING count(*) > 1
+        UNION ALL
+        SELECT min(m.id), 'one Message-ID, more than one mail' FROM (FROM message UNION ALL FROM card_message) m
+        WHERE m.message_id_header IS NOT NULL GROUP BY m.message_id_header HAVING count(*) > 1
+        UNION ALL
+        SELECT min(m.id), 'more than one of the same card and end' FROM card_notice n
+        JOIN card_message m ON m.card_notice_id = n.id WHERE n.payment_method_id IS NOT NULL
+        GROUP BY n.account_id, n.payment_method_id, n.expires_at HAVING count(*) > 1""",
     ),
 )

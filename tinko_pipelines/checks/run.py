@@ -22,7 +22,9 @@ LEDGER_TABLES = (
     "attempt",
     "recovery_link",
     "checkout_session",
+    "card_notice",
     "message",
+    "card_message",
     "suppression",
     "case_event",
     "webhook_event",
@@ -35,7 +37,7 @@ LEDGER_TABLES = (
     "ledger_meta",
     "erasure",
 )
-PRIVATE = {("message", "message_id_header")}
+PRIVATE = {("message", "message_id_header"), ("card_message", "message_id_header")}
 """Text that only looks like an address."""
 REVEALING = (
     r"(^|[^0-9A-Za-z])(sk|rk)_(live|test)_[0-9A-Za-z]{8,}|whsec_[0-9A-Za-z]{8,}"

@@ -137,9 +137,9 @@ def reached(dialect: str) -> str:
 
 
 def mail_caps(dialect: str) -> str:
-    """Whether a mail cap is used up by other reminders to this address or about this case."""
+    """Whether a mail cap is used up by other mails, save receipts, to this address or about this case."""
     others = (
-        "SELECT count(*) FROM message m WHERE m.account_id = NEW.account_id AND m.kind = 'dunning'"
+        "SELECT count(*) FROM message m WHERE m.account_id = NEW.account_id AND m.kind <> 'receipt'"
         f" AND m.id <> NEW.id AND {one_of('m.state', MAILED)}"
         f" AND m.claimed_at > {before(dialect, 'NEW.claimed_at', 'r.window_hours')}"
     )

@@ -77,7 +77,7 @@ def _longest(found: Iterable[Refusal | None]) -> Refusal | None:
 
 def mail_reached(connection: Connection, row: dict[str, Any], at: datetime) -> Refusal | None:
     """The cap that forbids the reminder `row` (with its `address_hmac`) at `at` for the longest time, if any."""
-    if row["kind"] != "dunning":
+    if row["kind"] == "receipt":
         return None
     if connection.dialect.name == "postgresql":
         names = {name: row[name] for name in ("account_id", "address_hmac", "case_id")}
@@ -87,10 +87,12 @@ def mail_reached(connection: Connection, row: dict[str, Any], at: datetime) -> R
         if rule["network"] != "mail":
             continue
         key = "address_hmac" if rule["keyed_by"] == "address" else "case_id"
+        if row[key] is None:
+            continue
         query = select(message.c.claimed_at).where(
             message.c.account_id == row["account_id"],
             message.c[key] == row[key],
-            message.c.kind == "dunning",
+            message.c.kind != "receipt",
             message.c.state.in_(MAILED),
             message.c.claimed_at > at - timedelta(hours=rule["window_hours"]),
             message.c.id != row["id"],

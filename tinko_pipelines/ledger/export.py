@@ -10,21 +10,31 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, Table, selec
 from sqlalchemy.engine import RowMapping
 
 from tinko_pipelines.errors import StoreError
-from tinko_pipelines.ledger.schema import metadata
+from tinko_pipelines.ledger.schema import message, metadata
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.ledger.types import UtcDateTime
 
 _LEFT_OUT = {("webhook_event", "payload"), ("message_body", "content")}
 """What Stripe sent of a person and what we wrote to him, which nobody who reads the export needs."""
 
+CARD_MESSAGES = "card_message"
+"""The messages about cards; those about debts alone are counted as what a debt took."""
+
 
 def export(ledger: Ledger, folder: Path) -> dict[str, int]:
-    """Write every table to `folder/<table>.parquet` as of one moment; rows by table, empty tables too."""
+    """Write every table to `folder/<table>.parquet` as of one moment; rows by table, empty tables too.
+
+    Messages about cards are in a file of their own.
+    """
     tables: dict[str, pa.Table] = {}
     with ledger.read() as connection:
         for table in metadata.sorted_tables:
             rows = connection.execute(select(table).order_by(*table.primary_key.columns)).mappings().all()
-            tables[table.name] = _arrow(table, rows)
+            tables[table.name] = _arrow(
+                table, [row for row in rows if table is not message or row["case_id"]]
+            )
+            if table is message:
+                tables[CARD_MESSAGES] = _arrow(table, [row for row in rows if row["case_id"] is None])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in tables.items():

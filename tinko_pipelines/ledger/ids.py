@@ -26,6 +26,11 @@ def message_id(case: str, step: int) -> str:
     return str(uuid5(NAMESPACE, f"{case}:mail:{step}"))
 
 
+def card_notice_id(account_id: str, payment_method_id: str, expires: str) -> str:
+    """The id of the one notice that a card (with this end, `2027-01`) gets."""
+    return str(uuid5(NAMESPACE, f"{account_id}:card:{payment_method_id}:{expires}"))
+
+
 def receipt_id(case: str) -> str:
     """The id of a case's one receipt."""
     return str(uuid5(NAMESPACE, f"{case}:receipt"))

@@ -23,26 +23,30 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def draw(case: Row, now: datetime, days: int) -> tuple[str, Row]:
+    """A token, shown here and never again, and the row by which it is known, once that is written down."""
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    return token, {
+        "id": str(uuid4()),
+        "case_id": case["id"],
+        "account_id": case["account_id"],
+        "livemode": case["livemode"],
+        "token_sha256": digest(token),
+        "amount_minor": case["amount_minor"],
+        "currency": case["currency"],
+        "created_at": now,
+        "expires_at": now + timedelta(days=days),
+        "clicks": 0,
+    }
+
+
 def make(connection: Connection, case: Row, now: datetime, days: int) -> str | None:
-    """Write down one more link of the case; its token, which is shown here and never again. None above a limit."""
+    """Write down one more link of the case; its token. None above a limit."""
     of_case = select(func.count()).where(recovery_link.c.case_id == case["id"])
     if connection.execute(of_case).scalar_one() >= MOST_OF_CASE:
         return None
-    token = secrets.token_urlsafe(TOKEN_BYTES)
-    connection.execute(
-        recovery_link.insert().values(
-            id=str(uuid4()),
-            case_id=case["id"],
-            account_id=case["account_id"],
-            livemode=case["livemode"],
-            token_sha256=digest(token),
-            amount_minor=case["amount_minor"],
-            currency=case["currency"],
-            created_at=now,
-            expires_at=now + timedelta(days=days),
-            clicks=0,
-        )
-    )
+    token, row = draw(case, now, days)
+    connection.execute(recovery_link.insert(), row)
     return token
 
 

@@ -299,11 +299,27 @@ checkout_session = Table(
 )
 """What is known of a page beside its attempt, which holds its state, amount, frozen parameters, key and lease."""
 
+card_notice = Table(
+    "card_notice",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    *_text("customer_id", "payment_method_id"),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("clicks", Integer, nullable=False, server_default="0"),
+    Column("last_clicked_at", UtcDateTime),
+)
+Index("card_notice_customer", card_notice.c.account_id, card_notice.c.customer_id)
+"""A card that ends while something is still to be charged to it; its id is made of card and end, so there is one of each."""
+
 message = Table(
     "message",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("case_id", Text, ForeignKey("recovery_case.id"), nullable=False),
+    Column("case_id", Text, ForeignKey("recovery_case.id")),
+    Column("card_notice_id", Text, ForeignKey("card_notice.id"), unique=True),
     Column("account_id", Text, nullable=False),
     Column("livemode", Boolean, nullable=False),
     Column("step", Integer, nullable=False),
@@ -324,9 +340,14 @@ message = Table(
     Column("deferrals", Integer, nullable=False, server_default="0"),
     *_text("bounce"),
     Column("bounced_at", UtcDateTime),
+    Column("opened_at", UtcDateTime),
     UniqueConstraint("case_id", "step", name="one_message_per_step"),
     CheckConstraint(one_of("state", MESSAGE_STATES), name="message_state"),
-    CheckConstraint("kind IN ('dunning', 'receipt')", name="message_kind"),
+    CheckConstraint(
+        "(kind IN ('dunning', 'receipt') AND case_id IS NOT NULL AND card_notice_id IS NULL)"
+        " OR (kind = 'card' AND case_id IS NULL AND card_notice_id IS NOT NULL)",
+        name="message_kind",
+    ),
     CheckConstraint(
         "state NOT IN ('scheduled', 'sending') OR doubts <= CASE kind WHEN 'receipt' THEN 1 ELSE 0 END",
         name="message_sent_again",
@@ -339,7 +360,7 @@ message_body = Table(
     "message_body",
     metadata,
     Column("message_id", Text, ForeignKey("message.id"), primary_key=True),
-    Column("case_id", Text, ForeignKey("recovery_case.id"), nullable=False, index=True),
+    Column("case_id", Text, ForeignKey("recovery_case.id"), index=True),
     Column("account_id", Text, nullable=False),
     Column("content", LargeBinary),
     *_text("sha256"),

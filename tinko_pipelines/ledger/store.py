@@ -30,8 +30,8 @@ from tinko_pipelines.errors import StoreError
 from tinko_pipelines.redact import redacted, shown
 
 T = TypeVar("T")
-HEAD_REVISION = "0006"
-OLDER_REVISIONS = ("0005",)
+HEAD_REVISION = "0007"
+OLDER_REVISIONS = ("0005", "0006")
 """Ledgers of these versions are brought up to this one."""
 _MIGRATION_LOCK = 7_405_917_221
 _READ_ONLY = "tinko_read_only"

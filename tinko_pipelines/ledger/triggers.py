@@ -51,6 +51,9 @@ NO_PARAMS = "{}"
 DOOR = "erasing:"
 """Begins the name of the fact by which one transaction says whose case it empties of its person."""
 _ERASING = f"EXISTS (SELECT 1 FROM ledger_meta m WHERE m.key = '{DOOR}' || OLD.case_id)"
+_ERASING_MAIL = (
+    f"EXISTS (SELECT 1 FROM ledger_meta m WHERE m.key = '{DOOR}' || coalesce(OLD.case_id, OLD.message_id))"
+)
 _SETTLED = "OLD.state IN ('succeeded', 'declined', 'abandoned') AND NEW.state = OLD.state"
 
 
@@ -94,8 +97,8 @@ def rules(dialect: str) -> list[Rule]:
     mailing_off = paused.format(flag="mailing_enabled")
     unnamed = "NEW.claimed_at IS NULL OR NEW.address_hmac IS NULL"
     message_frozen = (
-        "NEW.case_id <> OLD.case_id OR NEW.kind <> OLD.kind OR NEW.step <> OLD.step"
-        " OR NEW.account_id <> OLD.account_id OR NEW.doubts < OLD.doubts OR NEW.deferrals < OLD.deferrals"
+        "coalesce(NEW.case_id, '') <> coalesce(OLD.case_id, '') OR NEW.kind <> OLD.kind OR NEW.step <> OLD.step"
+        " OR coalesce(NEW.card_notice_id, '') <> coalesce(OLD.card_notice_id, '') OR NEW.account_id <> OLD.account_id OR NEW.doubts < OLD.doubts OR NEW.deferrals < OLD.deferrals"
         " OR (OLD.variant IS NOT NULL AND coalesce(NEW.variant, '') <> OLD.variant)"
     )
     # Only what is over loses its person, only where that is said, and no card that is forbidden is forgotten.
@@ -137,6 +140,13 @@ def rules(dialect: str) -> list[Rule]:
     too_soon = (
         "EXISTS (SELECT 1 FROM recovery_case k WHERE k.id = NEW.case_id AND k.not_before > NEW.prepared_at)"
     )
+    gone = "NEW.customer_id IS NULL AND NEW.payment_method_id IS NULL"
+    notice_frozen = (
+        "NEW.id <> OLD.id OR NEW.account_id <> OLD.account_id OR NEW.livemode <> OLD.livemode"
+        " OR NEW.expires_at <> OLD.expires_at OR NEW.clicks < OLD.clicks"
+        f" OR (NOT ({gone}) AND (coalesce(NEW.customer_id, '') <> coalesce(OLD.customer_id, '')"
+        " OR coalesce(NEW.payment_method_id, '') <> coalesce(OLD.payment_method_id, '')))"
+    )
     link_frozen = (
         "NEW.case_id <> OLD.case_id OR NEW.token_sha256 <> OLD.token_sha256 OR NEW.amount_minor <> OLD.amount_minor"
         " OR NEW.currency <> OLD.currency OR NEW.account_id <> OLD.account_id OR NEW.created_at <> OLD.created_at"
@@ -157,7 +167,7 @@ def rules(dialect: str) -> list[Rule]:
     of_message = " AND ".join(
         f"NEW.{name} {alike} OLD.{name}" for name in ("message_id", "case_id", "account_id", "made_at")
     )
-    body_frozen = f"NOT (NEW.content IS NULL AND NEW.sha256 IS NULL AND {of_message} AND {_ERASING})"
+    body_frozen = f"NOT (NEW.content IS NULL AND NEW.sha256 IS NULL AND {of_message} AND {_ERASING_MAIL})"
     # What a restored ledger has lost is written down as it ended; no such row can ever be called.
     regained = "coalesce(NEW.answer, '') = 'restored' AND NEW.settled_at IS NOT NULL"
     born = (
@@ -250,9 +260,11 @@ def rules(dialect: str) -> list[Rule]:
             "UPDATE",
             mail_caps(dialect),
             "mail cap reached",
-            f"{CLAIMED} AND NEW.kind = 'dunning'",
+            f"{CLAIMED} AND NEW.kind <> 'receipt'",
             LOCK_MAIL,
         ),
+        Rule("notice_frozen", "card_notice", "UPDATE", notice_frozen, "what a notice is of is frozen"),
+        Rule("notice_kept", "card_notice", "DELETE", "1 = 1", "a notice is never deleted"),
         Rule("body_kept", "message_body", "DELETE", "1 = 1", "what a message says is never deleted"),
         Rule("body_frozen", "message_body", "UPDATE", body_frozen, "what a message says is frozen"),
         Rule("event_kept", "case_event", "DELETE", "1 = 1", "case events are append-only"),

@@ -14,9 +14,12 @@ from tinko_pipelines.outreach.sequences import RECEIPT
 Object = dict[str, Any]
 
 _SUBSCRIPTION = "parent.subscription_details.subscription"
-_EXPANDED = {"invoices": ["payments", _SUBSCRIPTION], "payment_intents": ["latest_charge"], "charges": []}
+_INTENT = "payments.data.payment.payment_intent"
+_EXPANDED = {"invoices": [_INTENT, _SUBSCRIPTION], "payment_intents": ["latest_charge"], "charges": []}
 _ENDED = ("canceled", "incomplete_expired")
 _MOST_INTENTS = 5
+UNDER_WAY = "a payment of it is under way"
+"""What a look finds while nobody knows yet whether the debt is paid; nobody is reminded meanwhile."""
 _MOST_CHARGES = 100
 
 
@@ -41,7 +44,7 @@ def look(gateway: Gateway, case: Object, kind: str) -> Addressee | str:
         if isinstance(found, str):
             return found
         debt = found
-    customer = _read(gateway, f"/v1/customers/{case['customer_id']}") if case["customer_id"] else None
+    customer = read(gateway, f"/v1/customers/{case['customer_id']}") if case["customer_id"] else None
     if customer is None or customer.get("deleted"):
         return "the customer is deleted"
     email = customer.get("email") or ""
@@ -71,15 +74,24 @@ def is_address(text: str) -> bool:
 def _owed(gateway: Gateway, case: Object) -> Object | str:
     """The debt while it is owed and nobody contests it; else a word."""
     kind, name, owed = _debt(case)
-    debt = _read(gateway, f"/v1/{kind}/{name}", {"expand": _EXPANDED[kind]} if _EXPANDED[kind] else None)
+    debt = read(gateway, f"/v1/{kind}/{name}", {"expand": _EXPANDED[kind]} if _EXPANDED[kind] else None)
     if debt is None:
         return "the debt is gone at Stripe"
+    if _is_under_way(debt):
+        return UNDER_WAY
     if debt.get("status") not in owed:
         return f"the debt is {debt.get('status')}"
     subscription = ((debt.get("parent") or {}).get("subscription_details") or {}).get("subscription")
     if isinstance(subscription, dict) and subscription.get("status") in _ENDED:
         return "the subscription has ended"
     return _contested(_charges(gateway, kind, debt)) or debt
+
+
+def _is_under_way(debt: Object) -> bool:
+    """Whether the intent, or one of the open invoice's, waits for a bank that takes days."""
+    parts = (debt.get("payments") or {}).get("data") or ()
+    intents = [(part.get("payment") or {}).get("payment_intent") for part in parts]
+    return any(isinstance(one, dict) and one.get("status") == "processing" for one in (debt, *intents))
 
 
 def _debt(case: Object) -> tuple[str, str, tuple[str, ...]]:
@@ -106,7 +118,7 @@ def _charges(gateway: Gateway, kind: str, debt: Object) -> list[Object]:
         intent = (entry.get("payment") or {}).get("payment_intent")
         name = intent.get("id") if isinstance(intent, dict) else intent
         if name:
-            listed = _read(gateway, "/v1/charges", {"payment_intent": name, "limit": _MOST_CHARGES}) or {}
+            listed = read(gateway, "/v1/charges", {"payment_intent": name, "limit": _MOST_CHARGES}) or {}
             found += listed.get("data") or ()
     return found
 
@@ -120,7 +132,8 @@ def _contested(charges: Iterable[Object]) -> str | None:
     return None
 
 
-def _read(gateway: Gateway, path: str, params: Mapping[str, Any] | None = None) -> Object | None:
+def read(gateway: Gateway, path: str, params: Mapping[str, Any] | None = None) -> Object | None:
+    """An object or a page of them; None where Stripe has none. Raises GatewayError where it cannot be asked."""
     answer = gateway.get(path, params)
     if answer.http_status == 404:
         return None

@@ -16,6 +16,7 @@ from pathlib import Path
 from uuid import UUID
 
 _TOKEN = re.compile(r"[0-9A-Za-z_-]{86}")
+_OF_ID = re.compile(r"[0-9A-Za-z_-]{64}")
 _RETURN_PATH = re.compile(r"b\.([0-9a-f]{32})\.([0-9a-f]{16})")
 
 
@@ -57,6 +58,19 @@ def unsubscribing(salt: bytes, accounts: Iterable[str], token: str) -> tuple[str
         if hmac.compare_digest(made, token):
             return account_id, address_hmac
     return None
+
+
+def id_token(salt: bytes, purpose: str, identity: str) -> str:
+    """What an address of a page has in the place of an id of ours: the id, and a seal over it that is good for `purpose` alone."""
+    return urlsafe_b64encode(UUID(identity).bytes + _sealed(salt, purpose, identity)).decode()
+
+
+def id_of(salt: bytes, purpose: str, token: str) -> str | None:
+    """The id a token was made for; None for any other text."""
+    if not _OF_ID.fullmatch(token):
+        return None
+    identity = str(UUID(bytes=urlsafe_b64decode(token)[:16]))
+    return identity if hmac.compare_digest(id_token(salt, purpose, identity), token) else None
 
 
 def return_path(salt: bytes, message_id: str, domain: str) -> str:

@@ -97,7 +97,7 @@ def _message(ledger: Ledger, message_id: str | None) -> dict[str, Any] | None:
         return None
     query = (
         select(message, recovery_case.c.state.label("case_state"))
-        .join(recovery_case, recovery_case.c.id == message.c.case_id)
+        .outerjoin(recovery_case, recovery_case.c.id == message.c.case_id)
         .where(message.c.id == message_id, message.c.claimed_at.is_not(None))
     )
     with ledger.read() as connection:
@@ -113,6 +113,8 @@ def _noted(ledger: Ledger, row: dict[str, Any], report: Report, now: datetime) -
         query = message.update().where(message.c.id == row["id"], fresh)
         if connection.execute(query.values(bounce=report.kind, bounced_at=now)).rowcount != 1:
             return False
+        if row["case_id"] is None:
+            return True
         case = {"id": row["case_id"], "account_id": row["account_id"], "state": row["case_state"]}
         detail = f"step {row['step']}: {report.detail}"
         record(connection, case, now, "mail", f"message_{report.kind}", detail=detail)

@@ -18,6 +18,11 @@ class Pace:
         self._gap_seconds = 1 / per_second if per_second else 0.0
         self._next_at = 0.0
 
+    @property
+    def wait_seconds(self) -> float:
+        """How long `wait` would take now."""
+        return max(0.0, self._next_at - time.monotonic())
+
     def wait(self) -> None:
         """Until it is the next one's turn."""
         now = time.monotonic()

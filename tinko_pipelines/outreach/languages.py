@@ -38,6 +38,10 @@ class Shared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str
     why_receipt: str
     questions: str
+    card_label: str
+    until_label: str
+    meanwhile_card: str
+    why_card: str
 
 
 class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,13 +9,23 @@ from urllib.parse import quote
 
 from tinko_pipelines.errors import SettingsError
 from tinko_pipelines.outreach import mime, sequences
-from tinko_pipelines.outreach.addresses import hash_address, read_or_make_salt, return_path, unsubscribe_token
+from tinko_pipelines.outreach.addresses import (
+    hash_address,
+    id_token,
+    read_or_make_salt,
+    return_path,
+    unsubscribe_token,
+)
+from tinko_pipelines.outreach.links import Drawn
 from tinko_pipelines.outreach.render import Content
 from tinko_pipelines.outreach.sequences import Sequences
 from tinko_pipelines.outreach.transport import Mail
 from tinko_pipelines.settings import Settings
 
-LinkOf = Callable[[dict[str, Any]], str | None]
+CARD, PIXEL = "card", "opened"
+"""What the sealed addresses of a card's page and of a mail's picture are for."""
+
+LinkOf = Callable[[dict[str, Any]], Drawn | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +41,15 @@ class Merchant:
     public_url: str | None = None
     bounce_domain: str | None = None
     link_of: LinkOf = lambda _case: None
-    """Makes a recovery link for a case, written down before it is told; None where there is to be none."""
+    """Draws a recovery link for a case, which is written down with the claim of its mail; None where there is to be none."""
     colour: str = "#1f5fd0"
     logo_url: str | None = None
     time_zone: str = "UTC"
     weekends: bool = True
     sequences: Sequences = field(default_factory=sequences.default)
+    card_pages: bool = False
+    """Whether the page on which a card is replaced can lead to Stripe's portal, for which something is made there."""
+    count_opens: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings, link_of: LinkOf = lambda _case: None) -> "Merchant":
@@ -61,12 +74,26 @@ class Merchant:
             settings.time_zone,
             settings.mail_weekends,
             sequences.load(settings.sequences),
+            settings.charges_for_real,
+            settings.mail_opens,
         )
 
     def header_of(self, message_id: str) -> str:
         """The Message-ID of a message, which depends on the message alone."""
         domain = mime.bare(self.sender).rpartition("@")[2] or "localhost"
         return f"<{message_id}@{domain}>"
+
+    def card_link(self, notice_id: str) -> str:
+        """Where another card is added: our page that leads to Stripe's portal, else the merchant's own; empty without both."""
+        if self.public_url is not None and self.card_pages:
+            return f"{self.public_url}/c/{id_token(self.salt, CARD, notice_id)}"
+        return self.update_card_url or ""
+
+    def pixel_url(self, message_id: str) -> str | None:
+        """The picture that tells that a mail was opened; None where nobody asked to know, or nothing of ours is reached."""
+        if not self.count_opens or self.public_url is None:
+            return None
+        return f"{self.public_url}/o/{id_token(self.salt, PIXEL, message_id)}"
 
     def envelope(self, message_id: str, recipient: str, content: bytes) -> Mail:
         """The mail with where it goes and where it comes back to."""

@@ -11,8 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tinko_pipelines.declines.records import CATEGORIES
 from tinko_pipelines.errors import InputError
 from tinko_pipelines.outreach import languages
-from tinko_pipelines.outreach.render import FOLDER, Content, Letter, render
-from tinko_pipelines.outreach.sequences import MAILED_MOVES, Sequence, Sequences
+from tinko_pipelines.outreach.render import FOLDER, Card, Content, Letter, Owed, render
+from tinko_pipelines.outreach.sequences import CARD_EXPIRING, MAILED_MOVES, Sequence, Sequences
 
 if TYPE_CHECKING:
     from tinko_pipelines.settings import Settings
@@ -62,17 +62,16 @@ def build(folder: Path, settings: "Settings", sequences: Sequences) -> Gallery:
 
 def sample(settings: "Settings", locale: str, template: str, variant: str) -> Letter:
     """A letter as a customer of this merchant might get it."""
+    failed_at, currency = datetime(2026, 9, 1, 9, tzinfo=UTC), _CURRENCY.get(locale, "eur")
+    card = Card("visa", "4242", datetime(2026, 10, 1, tzinfo=UTC))
+    debt = Owed(4990, currency, failed_at, number="ABCD-0042", open_days=14)
     return Letter(
         template=template,
         variant=variant,
         locale=locale,
-        amount_minor=4990,
-        currency=_CURRENCY.get(locale, "eur"),
-        failed_at=datetime(2026, 9, 1, 9, tzinfo=UTC),
-        open_days=14,
+        about=card if template == CARD_EXPIRING else debt,
         name="Alex",
         link="https://invoice.example.com/i/preview",
-        number="ABCD-0042",
         merchant=settings.merchant_name,
         support=settings.support_email,
         address=settings.merchant_address,

@@ -8,18 +8,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from babel.dates import format_date, format_timedelta
+from babel.dates import format_date, format_skeleton, format_timedelta
 from babel.numbers import format_currency
 from jinja2 import FileSystemLoader, StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 
 from tinko_pipelines.money import decimals
 from tinko_pipelines.outreach import languages
-from tinko_pipelines.outreach.sequences import RECEIPT
+from tinko_pipelines.outreach.sequences import CARD_EXPIRING, RECEIPT
 
 FOLDER = Path(__file__).parent / "templates"
 LONGEST_NAME = 60
 LAST_NOTICE = "last_notice"
+_LAST4 = re.compile(r"[0-9]{4}")
+_BRANDS = {
+    "visa": "Visa", "mastercard": "Mastercard", "amex": "American Express", "discover": "Discover", "jcb": "JCB",
+    "diners": "Diners Club", "unionpay": "UnionPay", "eftpos_au": "eftpos", "cartes_bancaires": "Cartes Bancaires",
+}  # fmt: skip
+"""What a card is called; of any other only the last digits are named."""
 _JOINERS = "\u200c\u200d"
 """Invisible, and yet letters of Indic names are not written right without them."""
 _NO_NAME = re.compile(r"[@/\\<>{}\[\]|=;:]|\w\.\w|\d{5}", re.UNICODE)
@@ -38,27 +44,44 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """What a mail is about. `amount_minor` is in minor units of `currency`; `link` is where to act.
+class Owed:
+    """A debt. `amount_minor` is in minor units of `currency`, `number` the invoice's, `open_days` since when it is owed."""
 
-    `number` is the invoice's, `variant` the name of a subject, `open_days` since when it is owed.
+    amount_minor: int
+    currency: str
+    failed_at: datetime
+    number: str | None = None
+    open_days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card that ends with the month before `ends_at`; `brand` and `last4` are Stripe's words, or empty."""
+
+    brand: str
+    last4: str
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a mail is about: a debt, or a card. `link` is where to act, `variant` the name of a subject.
+
+    `pixel_url` is a picture whose fetching tells that the mail was opened; None where that is not to be known.
     """
 
     template: str
     locale: str | None
-    amount_minor: int
-    currency: str
-    failed_at: datetime
+    about: Owed | Card
     name: str
     link: str
     merchant: str
     support: str
     address: str
-    number: str | None = None
     variant: str = languages.FIRST_SUBJECT
-    open_days: int = 0
     colour: str = "#1f5fd0"
     logo_url: str | None = None
+    pixel_url: str | None = None
 
 
 def one_line(text: str) -> str:
@@ -98,7 +121,7 @@ def render(letter: Letter) -> Content:
     said = _said(letter, chosen, values)
     subject = one_line(_compiled(chosen.wording.subjects[chosen.subject]).render(values))
     page = {**values, **said, "subject": subject, "ink": ink_on(letter.colour), "colour": letter.colour}
-    page |= {"logo_url": letter.logo_url}
+    page |= {"logo_url": letter.logo_url, "pixel_url": letter.pixel_url}
     text = _environment(False).get_template("mail.txt.j2").render(page)
     html = _inliner().inline(_environment(True).get_template("mail.html.j2").render(page))
     return Content(subject, html, text, chosen.locale, chosen.subject)
@@ -106,10 +129,9 @@ def render(letter: Letter) -> Content:
 
 def _values(letter: Letter, locale: str) -> dict[str, Any]:
     """What a text may name."""
-    exact = Decimal(letter.amount_minor).scaleb(-decimals(letter.currency))
+    about = letter.about
     return {
-        "amount": one_line(format_currency(exact, letter.currency.upper(), locale=locale)),
-        "date": format_date(letter.failed_at, format="long", locale=locale),
+        **(_of_debt(about, locale) if isinstance(about, Owed) else _of_card(about, locale)),
         "name": spoken_name(letter.name),
         "merchant": one_line(letter.merchant),
         "support": letter.support,
@@ -119,22 +141,50 @@ def _values(letter: Letter, locale: str) -> dict[str, Any]:
     }
 
 
-def _said(letter: Letter, chosen: languages.Chosen, values: dict[str, Any]) -> dict[str, Any]:
-    """The texts with their values in place, and the short table of what it is about."""
-    shared, wording = chosen.shared, chosen.wording
-    receipt = letter.template == RECEIPT
+def _of_debt(owed: Owed, locale: str) -> dict[str, str]:
+    exact = Decimal(owed.amount_minor).scaleb(-decimals(owed.currency))
+    return {
+        "amount": one_line(format_currency(exact, owed.currency.upper(), locale=locale)),
+        "date": format_date(owed.failed_at, format="long", locale=locale),
+    }
+
+
+def _of_card(card: Card, locale: str) -> dict[str, str]:
+    brand = _BRANDS.get(card.brand, "")
+    number = f"•••• {card.last4}" if _LAST4.fullmatch(card.last4) else ""
+    last_day = card.ends_at - timedelta(days=1)
+    return {
+        "card": f"{brand} {number}".strip(),
+        "until": one_line(format_skeleton("yMMMM", last_day, locale=locale)),
+    }
+
+
+def _facts(letter: Letter, chosen: languages.Chosen, values: dict[str, Any]) -> list[tuple[str, str]]:
+    """The short table of what it is about."""
+    shared, about = chosen.shared, letter.about
+    if isinstance(about, Card):
+        shown = [(shared.card_label, values["card"])] if values["card"] else []
+        return [*shown, (shared.until_label, values["until"])]
     facts = [(shared.amount_label, values["amount"]), (shared.date_label, values["date"])]
-    if letter.number:
-        facts.append((shared.number_label, one_line(letter.number)[:LONGEST_NAME]))
+    if about.number:
+        facts.append((shared.number_label, one_line(about.number)[:LONGEST_NAME]))
     if letter.template == LAST_NOTICE:
-        days = timedelta(days=max(1, letter.open_days))
+        days = timedelta(days=max(1, about.open_days))
         # A threshold no number of days reaches keeps fourteen of them from becoming two weeks.
         spoken = format_timedelta(days, granularity="day", threshold=10_000, locale=chosen.locale)
         facts.append((shared.open_label, spoken))
+    return facts
+
+
+def _said(letter: Letter, chosen: languages.Chosen, values: dict[str, Any]) -> dict[str, Any]:
+    """The texts with their values in place, and the short table of what it is about."""
+    shared, wording = chosen.shared, chosen.wording
+    whys = {RECEIPT: (shared.why_receipt, ""), CARD_EXPIRING: (shared.why_card, shared.meanwhile_card)}
+    why, meanwhile = whys.get(letter.template, (shared.why, shared.meanwhile))
     texts = {
         "greeting": shared.greeting if values["name"] else shared.greeting_unnamed,
-        "meanwhile": "" if receipt else shared.meanwhile,
-        "why": shared.why_receipt if receipt else shared.why,
+        "meanwhile": meanwhile,
+        "why": why,
         "questions": shared.questions,
         "preheader": wording.preheader,
         "heading": wording.heading,
@@ -142,7 +192,7 @@ def _said(letter: Letter, chosen: languages.Chosen, values: dict[str, Any]) -> d
     }
     rendered: dict[str, Any] = {name: _compiled(text).render(values) for name, text in texts.items()}
     paragraphs = [_compiled(text).render(values) for text in wording.paragraphs]
-    return {**rendered, "facts": facts, "paragraphs": paragraphs}
+    return {**rendered, "facts": _facts(letter, chosen, values), "paragraphs": paragraphs}
 
 
 def ink_on(colour: str) -> str:

@@ -18,6 +18,8 @@ DEFAULT_FILE = Path(__file__).parent / "data" / "sequences.json"
 MAILED_MOVES = ("customer", "both", "wait_stripe", "retry")
 """Whose cases have mails at all; what is nobody's move or ours to repair has none."""
 RECEIPT = "receipt"
+CARD_EXPIRING = "card_expiring"
+"""The one template about a card and not about a debt."""
 MOST_STEPS = 12
 MOST_DAYS = 60
 _LATE = timedelta(days=2)
@@ -76,11 +78,22 @@ class Sequence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [start + timedelta(days=step.after_days) for step in self.steps]
 
 
+class BeforeExpiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The one mail before a card ends."""
+
+    template: str
+    subjects: tuple[str, ...] = (languages.FIRST_SUBJECT,)
+
+
 class Sequences(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All sequences; the first that fits a case is its own. A plan names it with the file's `version`."""
+    """All sequences; the first that fits a case is its own. A plan names it with the file's `version`.
+
+    Without `before_expiry` nobody is written to before a card ends.
+    """
 
     version: str
     sequences: tuple[Sequence, ...]
+    before_expiry: BeforeExpiry | None = None
 
     def of(self, row: Mapping[str, Any], move: str) -> Sequence | None:
         """The sequence of a failed payment; None where nobody is written to."""
@@ -108,7 +121,7 @@ def template_now(step: Step | None, planned: str, retries_ahead: bool) -> str | 
     return step.otherwise
 
 
-def subject_for(step: Step | None, template: str, message_id: str) -> str:
+def subject_for(step: Step | BeforeExpiry | None, template: str, message_id: str) -> str:
     """Which of the step's subjects this message has: always the same one, and each equally often."""
     if step is None or step.template != template:
         return languages.FIRST_SUBJECT
@@ -143,6 +156,8 @@ def _read(path: Path) -> Sequences:
 def _mistakes(found: Sequences) -> Iterator[str]:
     names = [one.name for one in found.sequences]
     yield from (f"two sequences are named {name}" for name in names if names.count(name) > 1)
+    if found.before_expiry is not None:
+        yield from (f"before_expiry: {wrong}" for wrong in _in_notice(found.before_expiry))
     for one in found.sequences:
         yield from (f"sequence {one.name}: {wrong}" for wrong in _in_choice(one))
         yield from (f"sequence {one.name}: {wrong}" for wrong in _in_steps(one))
@@ -155,6 +170,15 @@ def _mistakes(found: Sequences) -> Iterator[str]:
                 for one in found.sequences
             ):
                 yield f"nothing fits every case of category {category} with move {move}: end with one that does"
+
+
+def _in_notice(one: BeforeExpiry) -> Iterator[str]:
+    if one.template != CARD_EXPIRING:
+        yield f"the template for cards is {CARD_EXPIRING}, not {one.template}"
+    known = languages.subjects()[CARD_EXPIRING]
+    unknown = [name for name in one.subjects if name not in known]
+    if unknown or not one.subjects:
+        yield f"it has the subjects {', '.join(sorted(known))}, not {', '.join(unknown) or 'none'}"
 
 
 def _in_choice(one: Sequence) -> Iterator[str]:
@@ -181,8 +205,9 @@ def _in_steps(one: Sequence) -> Iterator[str]:
             yield f"{where}: after_days is {step.after_days:g}; more than the step before and at most {MOST_DAYS} are wanted"
         last = step.after_days
         for name in (step.template, *([step.otherwise] if step.otherwise else [])):
-            if name not in known or name == RECEIPT:
-                yield f"{where}: no template for reminders is named {name}; there are {', '.join(sorted(known.keys() - {RECEIPT}))}"
+            if name not in known or name in (RECEIPT, CARD_EXPIRING):
+                there_are = ", ".join(sorted(known.keys() - {RECEIPT, CARD_EXPIRING}))
+                yield f"{where}: no template for reminders is named {name}; there are {there_are}"
         unknown = [name for name in step.subjects if name not in known.get(step.template, ())]
         if unknown or not step.subjects:
             yield f"{where}: template {step.template} has the subjects {', '.join(sorted(known.get(step.template, ())))}, not {', '.join(unknown) or 'none'}"

@@ -22,6 +22,8 @@ ANSWER_SECONDS = 60
 TRUSTED_SECONDS = 15.0
 """A connection used so lately is taken to stand; an older one is asked first."""
 _CLOSING = 421
+_NO_SUCH_MAILBOX = ("5.1.1", "5.1.10")
+"""What even an answer to the whole mail says of its recipient; other words of addresses may be about ours."""
 
 
 class _GoneError(Exception):
@@ -143,7 +145,11 @@ class SmtpTransport:
 def _deliver(client: smtplib.SMTP, mail: Mail) -> None:
     """Envelope and mail. Raises _GoneError while nothing can have gone out; what no answer settles passes through."""
     try:
-        _answered(*client.mail(mail.sender), "sender")
+        try:
+            _answered(*client.mail(mail.sender), "sender")
+        except RefusedError as error:
+            # It is about every mail of ours, and about no customer.
+            raise MailError(f"the mail server refuses our sender ({error}): check TINKO_MAIL_FROM") from None
         _answered(*client.rcpt(mail.recipient), "recipient")
     except (OSError, smtplib.SMTPServerDisconnected) as error:
         raise _GoneError(type(error).__name__) from error
@@ -172,7 +178,8 @@ def _answered(code: int, said: bytes | str, what: str) -> None:
     status = status_in(said.decode(errors="replace") if isinstance(said, bytes) else said)
     told = " ".join([f"{what} refused with {code}", *([status] if status else [])])
     if 500 <= code < 600:
-        raise RefusedError(told, about_recipient=is_about_recipient(status))
+        about = is_about_recipient(status) and (what == "recipient" or status in _NO_SUCH_MAILBOX)
+        raise RefusedError(told, about_recipient=about)
     raise TryLaterError(told)
 
 

@@ -27,6 +27,7 @@ from tinko_pipelines.ledger.schema import (
     anomaly,
     attempt,
     cap_refusal,
+    card_notice,
     case_event,
     checkout_session,
     message,
@@ -58,13 +59,16 @@ _BESIDE: Mapping[str, tuple[Table, tuple[str, ...]]] = {
     "webhook_event": (webhook_event, ("event_id", "object_id")),
 }
 """What belongs to no case, and where it names whose it is."""
+_OF_CARD: tuple[Table, ...] = (message, message_body)
+"""What a notice about a card has, told by the message's id."""
 _NAMES = ("id", "debt_id", "live_object_id", "invoice_id", "payment_intent_id", "first_charge_id", "customer_id",
           "payment_method_id")  # fmt: skip
 _GONE: Mapping[str, tuple[str, ...]] = {
     "recovery_case": ("customer_id", "payment_method_id", "card_fingerprint", "locale"),
     "attempt": ("customer_id", "card_fingerprint"),
     "network_attempt": ("customer_id", "card_fingerprint"),
-    "message": ("locale", "subject", "address_hmac"),
+    "message": ("locale", "subject", "address_hmac", "opened_at"),
+    "card_notice": ("customer_id", "payment_method_id"),
     "message_body": ("content", "sha256"),
 }
 """The columns that tell of the person."""
@@ -102,6 +106,10 @@ class Books:
             for table in _OF_CASE:
                 ids = [case["id"] for case in found["recovery_case"]]
                 found[table.name] = [row for one in ids for row in _of_case(connection, table, one)]
+            found["card_notice"] = self._notices(connection)
+            for notice in found["card_notice"]:
+                for table in _OF_CARD:
+                    found[table.name] += _of_card(connection, table, notice["id"])
             for name in _BESIDE:
                 found[name] = list(self._beside(connection, name))
         return found
@@ -133,6 +141,10 @@ class Books:
         shared = self._shared()
         for case in self.cases():
             repeated(partial(self._empty_case, case["id"], at, shared))
+        with self.ledger.read() as connection:
+            notices = self._notices(connection)
+        for notice in notices:
+            repeated(partial(self._empty_notice, notice, shared))
         for name, (table, _) in _BESIDE.items():
             with self.ledger.read() as connection:
                 found = list(self._beside(connection, name))
@@ -158,6 +170,23 @@ class Books:
                 for table in _OF_CASE:
                     for row in _of_case(connection, table, case_id):
                         self._write(connection, table, row, shared)
+
+    def _notices(self, connection: Connection) -> list[Row]:
+        """What was to be written to him about cards that end."""
+        query = select(card_notice).where(card_notice.c.account_id == self.account_id)
+        names = ("id", "customer_id", "payment_method_id")
+        return [row for row in _stream(connection, query) if self._is_his(row, names)]
+
+    def _empty_notice(self, notice: Row, shared: frozenset[str]) -> None:
+        """Once it names nobody its mail is claimed by nobody."""
+        with self.ledger.write() as connection:
+            waiting = (message.c.card_notice_id == notice["id"]) & (message.c.state == "scheduled")
+            connection.execute(message.update().where(waiting).values(state="dropped", drop_reason=REASON))
+            for table in _OF_CARD:
+                for row in _of_card(connection, table, notice["id"]):
+                    with door(connection, row.get("message_id") or row["id"]):
+                        self._write(connection, table, row, shared)
+            self._write(connection, card_notice, notice, shared)
 
     def _write(self, connection: Connection, table: Table, row: Row, shared: frozenset[str]) -> None:
         changed = self._emptied(table.name, row, shared)
@@ -217,10 +246,11 @@ class Books:
                 )
                 used |= {row[1] for row in connection.execute(query) if row[0] not in his}
             addresses = sorted({row["address_hmac"] for row in found["message"] if row["address_hmac"]})
-            query = select(message.c.case_id, message.c.address_hmac).where(
+            ids = {row["id"] for row in found["message"]}
+            query = select(message.c.id, message.c.address_hmac).where(
                 message.c.account_id == self.account_id, message.c.address_hmac.in_(addresses)
             )
-            written = {row[1] for row in connection.execute(query) if row[0] not in ours}
+            written = {row[1] for row in connection.execute(query) if row[0] not in ids}
         return frozenset(used | written)
 
 
@@ -242,6 +272,12 @@ def _unsettled(row: Row) -> str:
 def _of_case(connection: Connection, table: Table, case_id: str) -> list[Row]:
     query = select(table).where(table.c.case_id == case_id).order_by(*table.primary_key.columns)
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _of_card(connection: Connection, table: Table, notice_id: str) -> list[Row]:
+    of_card = select(message.c.id).where(message.c.card_notice_id == notice_id)
+    key = table.c.id if table is message else table.c.message_id
+    return [dict(row) for row in connection.execute(select(table).where(key.in_(of_card))).mappings()]
 
 
 def _stream(connection: Connection, query: Any) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from tinko_pipelines.lake.schemas import ERASED, OBJECTS
 from tinko_pipelines.lake.store import Lake
-from tinko_pipelines.ledger.schema import attempt, network_attempt, recovery_case
+from tinko_pipelines.ledger.schema import attempt, card_notice, network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _IN_LEDGER = (
     (recovery_case, ("debt_id", "live_object_id", "invoice_id", "payment_intent_id", "first_charge_id",
                      "subscription_id", "payment_method_id", "card_fingerprint")),
     (attempt, ("object_id", "charge_id", "card_fingerprint")),
+    (card_notice, ("id", "payment_method_id")),
     (network_attempt, ("charge_id", "card_fingerprint")),
 )  # fmt: skip
 

@@ -145,9 +145,9 @@ class Desk:
                 doubted = (message.c.id == message_id, message.c.state == "in_doubt")
                 if connection.execute(message.update().where(*doubted).values(**values)).rowcount != 1:
                     raise InputError(f"message {message_id} has changed meanwhile: look again")
-                case = rows(connection, select(recovery_case).filter_by(id=known[0]["case_id"]))[0]
                 detail = f"step {known[0]['step']}: {reason}"
-                cases.record(connection, case, self.now, self.actor, f"message_{state}", detail=detail)
+                for case in rows(connection, select(recovery_case).filter_by(id=known[0]["case_id"])):
+                    cases.record(connection, case, self.now, self.actor, f"message_{state}", detail=detail)
         return Act(message_id, (f"message in_doubt → {state}: {reason}",), self.apply)
 
     def _living(self, reference: str) -> Row:

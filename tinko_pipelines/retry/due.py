@@ -9,6 +9,7 @@ from tinko_pipelines.ledger import claims, restored
 from tinko_pipelines.ledger.control import charging_allowed, mailing_allowed
 from tinko_pipelines.ledger.schema import message, recovery_case, webhook_event
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.outreach.waiting import page_open
 from tinko_pipelines.retry.janitor import waiting
 
 COUNTED_MOST = 10_000
@@ -38,7 +39,7 @@ def anything_due(ledger: Ledger, now: datetime, account_id: str, livemode: bool 
     janitor = len(waiting(ledger, now, account_id, livemode))
     case = recovery_case.c
     open_cases = claims.is_open() & _of(recovery_case, account_id, livemode) & claims.not_blocked()
-    scheduled = (message.c.state == "scheduled") & (message.c.due_at <= now)
+    scheduled = (message.c.state == "scheduled") & (message.c.due_at <= now) & ~page_open(message.c.case_id)
     with ledger.read() as connection:
         charging = charging_allowed(connection, account_id, now)
         mailing = mailing_allowed(connection, account_id)

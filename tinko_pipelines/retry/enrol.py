@@ -36,6 +36,8 @@ _OF_ONE_ROW = (ArithmeticError, DataError, IntegrityError, LookupError, TypeErro
 class EnrolResult:
     """How many cases were opened, replanned, closed or left as they were, and how many rows were skipped.
 
+    `card_mails` are those about cards that end soon, `messages` those about debts.
+
     `notices` says why the ladder planned alone although a timing model is promoted.
     """
 
@@ -45,6 +47,7 @@ class EnrolResult:
     unchanged: int = 0
     skipped: int = 0
     messages: int = 0
+    card_mails: int = 0
     notices: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:

@@ -165,6 +165,15 @@ def amend(actions: Actions, *, object: str, id: str, fields: Object) -> dict[str
     return {"id": id}
 
 
+def card_end(actions: Actions, *, id: str, month: int, year: int, by_updater: bool = False) -> dict[str, Any]:
+    """Let a card end with this month, as its merchant says or, `by_updater`, as its bank told Stripe."""
+    method = actions.book.find("payment_methods", id)
+    event = "payment_method.automatically_updated" if by_updater else "payment_method.updated"
+    ends = {"exp_month": month, "exp_year": year}
+    actions.book.change("payment_methods", method, event, card={**method["card"], **ends})
+    return {"id": id}
+
+
 def fresh_card(actions: Actions, owner: str) -> CardTruth:
     """A card in good order for a customer; test tokens have their own."""
     number = len(actions.book.store.places("payment_methods", {"customer": owner}))
@@ -183,4 +192,5 @@ KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "bypass_charge": bypass_charge,
     "raw": raw,
     "amend": amend,
+    "card_end": card_end,
 }

@@ -58,6 +58,16 @@ class MailSettings(StateFolder):
     time_zone: str = Field(
         "UTC", description="Zone of customers of whom no country is known, `Europe/Berlin` say."
     )
+    mail_opens: bool = Field(
+        False,
+        description="Whether a picture of ours in each mail tells when it was first opened. Look up first whether you may.",
+    )
+    card_expiry_days: int = Field(
+        21,
+        ge=0,
+        le=60,
+        description="So many days before a card ends its customer gets a mail, if it is still to be charged. 0: no such mail.",
+    )
     mail_weekends: bool = Field(True, description="Whether reminders go out on Saturdays and Sundays too.")
     sequences: Path | None = Field(
         None,

@@ -17,14 +17,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tinko_pipelines.errors import InputError
 from tinko_pipelines.guard import guard
-from tinko_pipelines.web import health, logs, mailing, recovery, webhooks
+from tinko_pipelines.web import cards, health, logs, mailing, opens, recovery, webhooks
 from tinko_pipelines.web.figures import Figures
 from tinko_pipelines.web.gate import HEAD_BYTES_MAX, Gate
 
 if TYPE_CHECKING:
     from tinko_pipelines.app import App
 
-PARTS = (webhooks, recovery, mailing, health)
+PARTS = (webhooks, recovery, cards, mailing, opens, health)
 HEAD_SECONDS = 10.0
 """For all headers of a request to come."""
 IDLE_SECONDS = 75

@@ -12,7 +12,7 @@ from tinko_pipelines.ledger.schema import (
     one_of,
     recovery_link,
 )
-from tinko_pipelines.ledger.triggers import forgotten, statements
+from tinko_pipelines.ledger.triggers import forgotten
 from tinko_pipelines.ledger.types import UtcDateTime
 
 revision = "0006"
@@ -22,7 +22,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add what a ledger of the version before lacks; one that was just made has it already."""
+    """Add what a ledger of the version before lacks; one that was just made has it already.
+
+    The rules are taken away here, and made anew by the newest revision alone.
+    """
     bind = op.get_bind()
     if sa.inspect(bind).has_table(recovery_link.name):
         return
@@ -38,8 +41,6 @@ def upgrade() -> None:
     op.create_index("message_due", "message", ["state", "due_at", "id"])
     for table in (recovery_link, checkout_session, message_body):
         table.create(bind)
-    for statement in statements(bind.dialect.name):
-        bind.exec_driver_sql(statement)
 
 
 def _allow_operations(bind: Connection) -> None:

@@ -96,7 +96,7 @@ def test_run_again_it_goes_on(first: tuple[Path, dict[str, Any]]) -> None:
     attempts, messages = (int(number.replace(",", "")) for number in told.groups())
     assert attempts >= before["attempts"]
     assert messages > before["messages"]
-    done = tinko(state, "query", "SELECT count(*) AS n FROM recovery_debts", "--json")
+    done = tinko(state, "query", "SELECT count(*) AS n FROM fct_failed_payments", "--json")
     assert json.loads(done.stdout)["rows"][0][0] >= before["failed_count"]
     until = json.loads((state / "sandbox.json").read_text())["now"]
     assert until > before["until"]

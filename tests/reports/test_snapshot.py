@@ -86,7 +86,7 @@ def test_friendly_views_say_the_same_in_whole_units(published: Settings) -> None
         'SELECT "Currency", sum("Failed amount") FROM friendly."Recovery debts" GROUP BY ALL ORDER BY ALL',
         10,
     ).rows
-    minor = "SELECT currency, sum(failed_amount_minor) FROM recovery_debts GROUP BY ALL ORDER BY ALL"
+    minor = "SELECT currency, sum(failed_amount_minor) FROM fct_failed_payments GROUP BY ALL ORDER BY ALL"
     places = {"jpy": 1, "kwd": 1000}
     assert found == [
         [code, pytest.approx(amount / places.get(code, 100))]
@@ -133,10 +133,10 @@ def test_without_a_snapshot_the_command_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "DELETE FROM attempts",
+        "DELETE FROM fct_attempts",
         "CREATE TABLE mine AS SELECT 1",
-        "DROP TABLE attempts",
-        "COPY attempts TO '/tmp/stolen.csv'",
+        "DROP TABLE fct_attempts",
+        "COPY fct_attempts TO '/tmp/stolen.csv'",
         "ATTACH '/tmp/other.duckdb'",
         "SET enable_external_access = true",
     ],
@@ -227,7 +227,7 @@ def test_the_last_versions_are_kept_and_one_can_be_gone_back_to(copied: Settings
     assert [version.is_newest for version in kept(copied)] == [True, *[False] * 6]
     with opened(copied) as reader:
         restore(copied, "2027-02-04T014000Z")
-        assert reader.execute("SELECT count(*) FROM recovery_debts").fetchone() == (16,)
+        assert reader.execute("SELECT count(*) FROM fct_failed_payments").fetchone() == (16,)
     assert [version.name for version in kept(copied) if version.is_newest] == ["2027-02-04T014000Z"]
     restore(copied, "2027-02-04T014000Z")
     assert list(copied.state.glob(".recovery*")) == [], "not even where it was the newest already"
@@ -238,7 +238,7 @@ def test_the_last_versions_are_kept_and_one_can_be_gone_back_to(copied: Settings
     assert newest.name == "2027-01-01T000000Z", "a build as of an older moment is the newest all the same"
     assert drop_older(copied) == 7
     assert kept(copied) == [newest]
-    assert query(copied, "SELECT count(*) FROM recovery_debts", 1).rows == [[16]]
+    assert query(copied, "SELECT count(*) FROM fct_failed_payments", 1).rows == [[16]]
 
 
 def test_models_that_only_show_are_held_and_all_else_is_left_out(copied: Settings) -> None:
@@ -248,7 +248,7 @@ def test_models_that_only_show_are_held_and_all_else_is_left_out(copied: Setting
             " CREATE SCHEMA of_somebody; CREATE TABLE of_somebody.his AS SELECT 1 AS x"
         )
     publish(copied)
-    assert query(copied, "SELECT count(*) FROM messages", 1).rows == [[5]]
+    assert query(copied, "SELECT count(*) FROM fct_messages", 1).rows == [[5]]
     assert query(copied, "SELECT DISTINCT schema_name FROM duckdb_tables()", 9).rows == [["main"]]
     assert query(copied, "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'behind'", 9).rows == [[0]]
 

@@ -10,7 +10,7 @@ from tinko_pipelines.clock import Clock
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger.schema import card_notice
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.retry.checkout import Way
+from tinko_pipelines.retry.checkout_make import Way
 
 Row = dict[str, Any]
 

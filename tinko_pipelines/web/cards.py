@@ -50,21 +50,19 @@ class _CardDesk(_Desk):
 
     def _answer(self, request: Request) -> Response:
         """The answer to a good address; 404 to everything else."""
-        address = request.client.host if request.client else ""
-        if self._guesses.refused(address):
-            raise HTTPException(404)
         if request.headers.get("sec-fetch-site") in ("cross-site", "same-site") and request.method == "POST":
             raise HTTPException(404)
         token = str(request.path_params["token"])
         try:
             notice = self._of(token)
             if notice is None:
-                self._guesses.note(address)
                 raise HTTPException(404)
             if self._app.clock.now() >= notice["expires_at"]:
                 return self._html(self._said("card_over", notice))
             if request.method != "POST":
                 return self._html(self._said("card_open", notice, token=token, card=True))
+            if not self._presses.allowed(notice["id"]):
+                return self._html(self._said("wait", notice), 503)
             way = self._app.account(notice["account_id"]).card_desk().change(notice)
             return self._gone_on(way, token, notice, up="../")
         except (TinkoError, SQLAlchemyError):

@@ -141,11 +141,13 @@ class App(Planning):
 
     def build_marts(self) -> BuildResult:
         """Export the ledger, then build and test the marts with dbt."""
+        from tinko_pipelines.lake.compact import reading
         from tinko_pipelines.reports.dbt_runner import build
 
         self.lake.refuse_if_empty()
         self.export_ledger()
-        return build(self.settings, self.clock.now())
+        with reading(self.lake):
+            return build(self.settings, self.clock.now())
 
     def publish_snapshot(self) -> Path:
         """Swap in the marts as the file analysts open."""
@@ -276,14 +278,16 @@ class App(Planning):
     def check(self) -> list[InvariantResult]:
         """Every invariant over a fresh export of the ledger and the lake; each with its breaking rows."""
         from tinko_pipelines.checks import run_invariants
+        from tinko_pipelines.lake.compact import reading
         from tinko_pipelines.lake.place import current_folder
 
         self.export_ledger()
-        return run_invariants(
-            self.settings.export_dir,
-            current_folder(self.settings),
-            self.clock.now(),
-            enrol_max_age_days=self.settings.enrol_max_age_days,
-            report=self.settings.snapshot_path,
-            state=self.settings.state,
-        )
+        with reading(self.lake):
+            return run_invariants(
+                self.settings.export_dir,
+                current_folder(self.settings),
+                self.clock.now(),
+                enrol_max_age_days=self.settings.enrol_max_age_days,
+                report=self.settings.snapshot_path,
+                state=self.settings.state,
+            )

@@ -30,6 +30,7 @@ from tinko_pipelines.lake.parquet import packed, read_table
 from tinko_pipelines.lake.parse import Malformed
 from tinko_pipelines.lake.place import File, Folder, Place
 from tinko_pipelines.lake.schemas import IMMUTABLE, OBJECTS, QUARANTINE
+from tinko_pipelines.lake.views import opened
 
 if TYPE_CHECKING:
     import duckdb
@@ -230,40 +231,10 @@ class Lake:
     @contextmanager
     def connect(self, *names: str) -> Iterator[duckdb.DuckDBPyConnection]:
         """A DuckDB connection in memory with the named objects as views, all of them when none is named."""
-        import duckdb
-
         with reading(self):
             self.place.refresh(*(f"tables/{name}" for name in names) if names else ("tables",))
-            connection = duckdb.connect(":memory:")
-            with self._told(connection):
-                yield self._views(connection, names)
-
-    def _views(
-        self, connection: duckdb.DuckDBPyConnection, names: Sequence[str]
-    ) -> duckdb.DuckDBPyConnection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET python_enable_replacements = false")
-        for name in names or (*OBJECTS, "quarantine"):
-            pattern = str(self._path(f"tables/{name}") / "**" / "*.parquet").replace("'", "''")
-            connection.execute(
-                f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{pattern}',"
-                " union_by_name = true, hive_partitioning = false)"
-            )
-        return connection
-
-    @contextmanager
-    def _told(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        import duckdb
-
-        try:
-            yield
-        except duckdb.Error as error:
-            first = str(error).splitlines()[0]
-            raise StoreError(
-                f"the lake at {self.place.where} cannot be read: {first}; ingest again"
-            ) from error
-        finally:
-            connection.close()
+            with opened(self.place, names or (*OBJECTS, "quarantine")) as connection:
+                yield connection
 
     def read_note(self, name: str) -> dict[str, Any]:
         """A small remembered record, empty if there is none."""

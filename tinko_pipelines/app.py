@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tinko_pipelines.errors import InputError
 from tinko_pipelines.every_account import summed
 from tinko_pipelines.guard import guard
-from tinko_pipelines.planning import Planning
+from tinko_pipelines.publishing import Publishing
 
 if TYPE_CHECKING:
     from tinko_pipelines.checks import InvariantResult
@@ -23,17 +23,12 @@ if TYPE_CHECKING:
     from tinko_pipelines.outreach.send import SendResult
     from tinko_pipelines.privacy.erase import Erasing
     from tinko_pipelines.reconcile import Reconciled
-    from tinko_pipelines.reports.dbt_runner import BuildResult
-    from tinko_pipelines.reports.export import Exported
-    from tinko_pipelines.reports.query import QueryResult
-    from tinko_pipelines.reports.versions import Version
-    from tinko_pipelines.retention.freed import Freed
     from tinko_pipelines.retry.drain import DrainResult
     from tinko_pipelines.retry.due import DueSummary
 
 
 @dataclass(frozen=True)
-class App(Planning):
+class App(Publishing):
     """Every use case over the same parts, for all accounts."""
 
     def train(self) -> dict[str, Any]:
@@ -133,64 +128,6 @@ class App(Planning):
         """Send every message that is due, each at most once."""
         return self.in_turn(lambda one, seconds: one.send_mail(owner, seconds), max_seconds)
 
-    def export_ledger(self) -> dict[str, int]:
-        """Write every ledger table to Parquet in one read transaction; rows by table."""
-        from tinko_pipelines.ledger.export import export
-
-        return export(self.ledger, self.settings.export_dir)
-
-    def build_marts(self) -> BuildResult:
-        """Export the ledger, then build and test the marts with dbt."""
-        from tinko_pipelines.reports.dbt_runner import build
-
-        self.lake.refuse_if_empty()
-        self.export_ledger()
-        return build(self.settings, self.clock.now())
-
-    def publish_snapshot(self) -> Path:
-        """Swap in the marts as the file analysts open."""
-        from tinko_pipelines.reports.snapshot import publish
-
-        return publish(self.settings)
-
-    def snapshots(self) -> list[Version]:
-        """Every version of the snapshot that is kept, the newest first."""
-        from tinko_pipelines.reports.versions import kept
-
-        return kept(self.settings)
-
-    def restore_snapshot(self, name: str) -> Path:
-        """Make a kept version what analysts open, until the next one is published."""
-        from tinko_pipelines.reports.snapshot import restore
-
-        return restore(self.settings, name)
-
-    def export_table(
-        self, name: str, format: str | None = None, out: Path | None = None, where: str = ""
-    ) -> Exported:
-        """Write one table or view of the published snapshot to a file."""
-        from tinko_pipelines.reports.export import export_one
-
-        return export_one(self.settings, name, format, out, where)
-
-    def export_tables(self, folder: Path, format: str | None = None) -> list[Exported]:
-        """Write every table of the published snapshot to a file of its own."""
-        from tinko_pipelines.reports.export import export_all
-
-        return export_all(self.settings, folder, format)
-
-    def write_report(self) -> Path:
-        """Write the HTML report from the published snapshot."""
-        from tinko_pipelines.reports.html import write_report
-
-        return write_report(self.settings, self.clock.now())
-
-    def report(self) -> Path:
-        """Marts, snapshot and report, in this order; the old ones stay when a step fails."""
-        self.build_marts()
-        self.publish_snapshot()
-        return self.write_report()
-
     def export_person(self, customer_id: str, account: str | None = None) -> dict[str, Any]:
         """Everything that is kept of a customer of an account, the main one by default; InputError where that is nothing."""
         from tinko_pipelines.outreach.addresses import read_or_make_salt
@@ -249,49 +186,21 @@ class App(Planning):
         if self.settings.warehouse_path.exists() or self.settings.snapshot_path.exists():
             self.settings.warehouse_path.unlink(missing_ok=True)
             self.report()
-            drop_older(self.settings)
-
-    def retention(self, *, apply: bool) -> list[Freed]:
-        """What each store frees by its setting, or would; Dagster's own storage is not of the domain."""
-        from tinko_pipelines.clock import SystemClock
-        from tinko_pipelines.retention.run import retain
-
-        with self.nobody_erased():
-            return retain(
-                self.settings, self.lake, self.ledger, self.clock.now(), SystemClock().now(), apply=apply
-            )
-
-    def summary(self) -> dict[str, Any]:
-        """The core numbers of the published snapshot."""
-        from tinko_pipelines.reports.summary import summary
-
-        return summary(self.settings)
-
-    def metrics_sql(self, names: Sequence[str], by: Sequence[str], where: str) -> str:
-        """The SELECT for these metrics by these columns on the published snapshot."""
-        from tinko_pipelines.reports.metrics import catalogue, metrics_sql
-        from tinko_pipelines.reports.snapshot import opened
-
-        with opened(self.settings) as connection:
-            return metrics_sql(catalogue(connection), names, by, where)
-
-    def query(self, sql: str, max_rows: int) -> QueryResult:
-        """Rows of one SELECT on the published snapshot."""
-        from tinko_pipelines.reports.query import query
-
-        return query(self.settings, sql, max_rows)
+        drop_older(self.settings)
 
     def check(self) -> list[InvariantResult]:
         """Every invariant over a fresh export of the ledger and the lake; each with its breaking rows."""
         from tinko_pipelines.checks import run_invariants
+        from tinko_pipelines.lake.compact import reading
         from tinko_pipelines.lake.place import current_folder
 
         self.export_ledger()
-        return run_invariants(
-            self.settings.export_dir,
-            current_folder(self.settings),
-            self.clock.now(),
-            enrol_max_age_days=self.settings.enrol_max_age_days,
-            report=self.settings.snapshot_path,
-            state=self.settings.state,
-        )
+        with reading(self.lake):
+            return run_invariants(
+                self.settings.export_dir,
+                current_folder(self.settings),
+                self.clock.now(),
+                enrol_max_age_days=self.settings.enrol_max_age_days,
+                report=self.settings.snapshot_path,
+                state=self.settings.state,
+            )

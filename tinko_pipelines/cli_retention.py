@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +14,6 @@ from tinko_pipelines.errors import StoreError
 from tinko_pipelines.retention.freed import NEVER, Freed
 from tinko_pipelines.settings import Settings
 from tinko_pipelines.terminal import show_rows
-from tinko_pipelines.ui import dagster_home
 
 DAGSTER_SECONDS_MAX = 3600
 PURGE_RUNS = "from sensors.retention import main; main()"
@@ -56,9 +56,9 @@ def _runs(settings: Settings, *, apply: bool) -> Freed:
     """Dagster's runs, asked of Dagster in a process of its own: nothing here knows it."""
     days = settings.retention_runs_days
     kept = Freed("dagster: runs", f"TINKO_RETENTION_RUNS_DAYS={days}")
-    if not days or not (settings.state / "dagster" / "dagster.yaml").exists():
+    home = Path(os.environ.get("DAGSTER_HOME") or settings.state / "dagster")
+    if not days or not (home / "dagster.yaml").exists():
         return kept
-    home = dagster_home(settings, postgres=bool(os.environ.get("TINKO_DAGSTER_URL")))
     command = [sys.executable, "-c", PURGE_RUNS, str(days), *(["--yes"] if apply else [])]
     done = subprocess.run(  # noqa: S603
         command,

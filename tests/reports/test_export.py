@@ -262,7 +262,7 @@ def test_the_command(settings: Settings, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (told,) = json.loads(done.stdout.splitlines()[-1])["files"]
     assert (told["path"], told["rows"], told["format"]) == (out, 1, "xlsx")
-    for wrong in (("kinds", "--all"), (), ("--all",), ("kinds", "--dir", "x")):
+    for wrong in (("kinds", "--all"), ("kinds", "--dir", "x")):
         done = tinko(settings.state, "export", *wrong)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
 

@@ -88,7 +88,7 @@ def test_killed_anywhere_every_page_is_there_once_in_the_end(tmp_path: Path) -> 
         assert {page.body for page in all_pages(lake.place)} == {page.body for page in before}
     roll_up(lake, 1, NOW, apply=True)
     assert sorted(all_pages(lake.place), key=repr) == sorted(before, key=repr)
-    assert lake.read_here("rolling-pages") == {}
+    assert lake.read_note("rolling-pages") == {}
 
 
 def test_months_are_whole_ones() -> None:

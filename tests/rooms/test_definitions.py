@@ -99,6 +99,7 @@ def test_everything_is_there() -> None:
     assert {each.name for each in repository.schedule_defs} == {
         "refresh", "retry_net", "email_net", "reconcile_hourly", "nightly_reading", "nightly_report", "weekly_retrain",
         "weekly_timing", "daily_drift",
+        "weekly_retention",
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tinko_pipelines.errors import StoreError
+from tinko_pipelines.lake.compact import reading
 from tinko_pipelines.lake.days import merged, rows_of
 from tinko_pipelines.lake.erased import NOBODY, Erased
 from tinko_pipelines.lake.files import make_private, unwritable
@@ -28,16 +29,16 @@ from tinko_pipelines.lake.merge import Gone, Upserted, buried, by_day
 from tinko_pipelines.lake.parquet import packed, read_table
 from tinko_pipelines.lake.parse import Malformed
 from tinko_pipelines.lake.place import File, Folder, Place
-from tinko_pipelines.lake.reader import session
 from tinko_pipelines.lake.schemas import IMMUTABLE, OBJECTS, QUARANTINE
+from tinko_pipelines.lake.views import opened
 
 if TYPE_CHECKING:
     import duckdb
 
 QUARANTINE_ROWS_MAX = 100_000
 QUARANTINED = "tables/quarantine/quarantine.parquet"
-IN_FLIGHT = "backfill"
-"""Notes whose names begin so belong to pages on this machine."""
+IN_FLIGHT = ("backfill", "rolling", "compacting")
+"""Notes whose names begin so tell of what this machine has under way."""
 
 
 class Lake:
@@ -72,9 +73,14 @@ class Lake:
     def _path(self, name: str) -> Path:
         return self.place.folder / name
 
+    def _file(self, folder: str, day: str) -> str:
+        """Where the rows of a day are: with those of their month, where that was put together, else in a file of their own."""
+        month = f"{folder}/{day[:7]}.parquet"
+        return month if self._path(month).exists() else f"{folder}/{day}.parquet"
+
     @contextmanager
-    def _one_writer(self, below: str) -> Iterator[None]:
-        """Files are read, changed and replaced; without this a writer would undo another one's rows."""
+    def one_writer(self, below: str) -> Iterator[None]:
+        """Hold the files below a name: they are read, changed and replaced, and another writer's rows would be undone."""
         path = self.root / ".lock"
         try:
             lock = path.open("ab")
@@ -94,14 +100,14 @@ class Lake:
 
         def merged_days() -> Iterator[File]:
             nonlocal total
-            for day, rows in by_day(fresh):
-                file = f"{folder}/{day}.parquet"
+            for file, days in groupby(by_day(fresh), lambda one: self._file(folder, one[0])):
+                rows = pa.concat_tables([of_day for _, of_day in days])
                 content, counts = merged(self._path(file), rows, immutable=name in IMMUTABLE)
                 if content is not None:
                     yield file, content
                 total = total.plus(counts)
 
-        with self._one_writer(folder):
+        with self.one_writer(folder):
             self.place.write(merged_days())
         return total
 
@@ -112,32 +118,32 @@ class Lake:
 
         def changed_days() -> Iterator[File]:
             nonlocal news
-            for day, few in groupby(sorted(gone, key=lambda one: one.day), lambda one: one.day):
-                file, of_day = f"{folder}/{day}.parquet", list(few)
-                known = rows_of(self._path(file), schema, [one.id for one in of_day])
-                marked, count = buried(known, account_id, of_day)
+            in_order = sorted(gone, key=lambda one: one.day)
+            for file, some in groupby(in_order, lambda one: self._file(folder, one.day)):
+                few = list(some)
+                known = rows_of(self._path(file), schema, [one.id for one in few])
+                marked, count = buried(known, account_id, few)
                 content = merged(self._path(file), marked)[0] if count else None
                 if content is not None:
                     yield file, content
                 news += count
 
-        with self._one_writer(folder):
+        with self.one_writer(folder):
             self.place.write(changed_days())
         return news
 
     def rewrite(
         self, name: str, account_id: str, days: Iterable[str], change: Callable[[pa.Table], pa.Table]
     ) -> None:
-        """Put what `change` makes of the rows of those days in their place, for good when this returns."""
+        """Put what `change` makes of the rows of those days' files in their place, for good when this returns."""
         folder = f"tables/{name}/{account_id}"
-        with self._one_writer(folder):
-            for day in days:
-                file = f"{folder}/{day}.parquet"
+        with self.one_writer(folder):
+            for file in dict.fromkeys(self._file(folder, day) for day in days):
                 self.place.write([(file, packed(change(read_table(self._path(file)))))], durable=True)
 
     def rewrite_quarantine(self, change: Callable[[pa.Table], pa.Table]) -> None:
         """The same for what is set aside."""
-        with self._one_writer("tables/quarantine"):
+        with self.one_writer("tables/quarantine"):
             changed = change(read_table(self._path(QUARANTINED)))
             self.place.write([(QUARANTINED, packed(changed))], durable=True)
 
@@ -145,7 +151,7 @@ class Lake:
         """Set malformed objects aside with their reasons; those known for the same reason stay as they are."""
         if not bad:
             return 0
-        with self._one_writer("tables/quarantine"):
+        with self.one_writer("tables/quarantine"):
             return self._set_aside(name, account_id, bad, at)
 
     def _set_aside(self, name: str, account_id: str, bad: Sequence[Malformed], at: datetime) -> int:
@@ -174,7 +180,7 @@ class Lake:
         self.place.refresh("tables/quarantine")
         if not pq.read_metadata(path).num_rows:
             return
-        with self._one_writer("tables/quarantine"):
+        with self.one_writer("tables/quarantine"):
             before = read_table(path)
             ours = pc.and_(pc.equal(before["object_name"], name), pc.equal(before["account_id"], account_id))
             kept = before.filter(
@@ -208,7 +214,7 @@ class Lake:
     def refuse_if_empty(self, account_id: str | None = None) -> None:
         """Raise StoreError while nothing was ever ingested (of an account), so that nothing is taken for no failure."""
         self.place.refresh("tables", "notes")
-        days = next(self._path("tables").glob(f"*/{account_id or '*'}/????-??-??.parquet"), None)
+        days = next(self._path("tables").glob(f"*/{account_id or '*'}/????-??*.parquet"), None)
         notes = [*self.here.names("notes"), *self.place.names("notes")]
         if days is None and not any(f"-{account_id or ''}" in name for name in notes):
             raise StoreError(
@@ -225,23 +231,10 @@ class Lake:
     @contextmanager
     def connect(self, *names: str) -> Iterator[duckdb.DuckDBPyConnection]:
         """A session of DuckDB with the named objects as views, all of them when none is named."""
-        import duckdb
-
-        self.place.refresh(*(f"tables/{name}" for name in names) if names else ("tables",))
-        try:
-            with session() as connection:
-                for name in names or (*OBJECTS, "quarantine"):
-                    pattern = str(self._path(f"tables/{name}") / "**" / "*.parquet").replace("'", "''")
-                    connection.execute(
-                        f"CREATE TEMP VIEW {name} AS SELECT * FROM read_parquet('{pattern}',"
-                        " union_by_name = true, hive_partitioning = false)"
-                    )
+        with reading(self):
+            self.place.refresh(*(f"tables/{name}" for name in names) if names else ("tables",))
+            with opened(self.place, names or (*OBJECTS, "quarantine")) as connection:
                 yield connection
-        except duckdb.Error as error:
-            first = str(error).splitlines()[0]
-            raise StoreError(
-                f"the lake at {self.place.where} cannot be read: {first}; ingest again"
-            ) from error
 
     def read_note(self, name: str) -> dict[str, Any]:
         """A small remembered record, empty if there is none."""
@@ -261,15 +254,6 @@ class Lake:
         """Records whose names begin so, by name."""
         names = [PurePosixPath(file).stem for file in self._place_of(prefix).names("notes")]
         return {name: self.read_note(name) for name in names if name.startswith(prefix)}
-
-    def read_here(self, name: str) -> dict[str, Any]:
-        """A record of what this machine has under way, empty if there is none."""
-        found = self.here.read(f"notes/{name}.json")
-        return dict(orjson.loads(found)) if found else {}
-
-    def drop_here(self, name: str) -> None:
-        """Forget such a record."""
-        self.here.delete(f"notes/{name}.json")
 
     def _place_of(self, note: str) -> Place:
         return self.here if note.startswith(IN_FLIGHT) else self.place

@@ -15,8 +15,6 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import PurePosixPath
 
-import orjson
-
 from tinko_pipelines.lake.raw import ENDING, packed, pages_in
 from tinko_pipelines.lake.store import Lake
 from tinko_pipelines.lake.turns import ALL_PAGES, only_one
@@ -101,24 +99,20 @@ def _parts(lake: Lake, months: int, now: datetime) -> Iterator[_Part]:
 
 
 def _put_together(lake: Lake, part: _Part) -> None:
-    lake.here.write([_note(part)], durable=True)
+    lake.write_note(_NOTE, {"into": part.into, "sources": part.sources}, durable=True)
     pages = (page for name in part.sources for page in pages_in(lake.place, name))
     lake.place.write([(part.into, packed(pages))], durable=True)
     _delete(lake, part.sources)
-    lake.drop_here(_NOTE)
-
-
-def _note(part: _Part) -> tuple[str, bytes]:
-    return f"notes/{_NOTE}.json", orjson.dumps({"into": part.into, "sources": part.sources})
+    lake.drop_note(_NOTE)
 
 
 def _end_what_was_begun(lake: Lake) -> None:
     """Of a run that was killed: where the new file is there it is whole, and what it is made of goes."""
-    told = lake.read_here(_NOTE)
+    told = lake.read_note(_NOTE)
     if told:
         if told["into"] in lake.place.names(str(PurePosixPath(told["into"]).parent)):
             _delete(lake, told["sources"])
-        lake.drop_here(_NOTE)
+        lake.drop_note(_NOTE)
 
 
 def _delete(lake: Lake, names: Sequence[str]) -> None:

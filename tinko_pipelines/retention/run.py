@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tinko_pipelines.retention import files, ledger, pages
+from tinko_pipelines.retention import files, ledger, pages, tables
 from tinko_pipelines.retention.freed import Freed
 from tinko_pipelines.settings import Settings
 
@@ -25,6 +25,7 @@ def retain(
         # What is purged need not be put together first.
         pages.purge(lake, settings.retention_pages_months, now, apply=apply),
         pages.roll_up(lake, settings.retention_roll_up_months, now, apply=apply),
+        tables.roll_up(lake, settings.retention_roll_up_months, now, apply=apply),
         ledger.bodies(books, settings.retention_bodies_days, now, apply=apply),
         ledger.events(books, settings.retention_webhooks_days, now, apply=apply),
         files.snapshots(settings, apply=apply),

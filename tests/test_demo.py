@@ -24,7 +24,7 @@ def tinko(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("TINKO_", "STRIPE_"))}
     return subprocess.run(
         [sys.executable, "-c", SHORT, *arguments],
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True, text=True, check=False, timeout=900,
         env={**clean, "TINKO_STATE": str(state)},
     )  # fmt: skip
 

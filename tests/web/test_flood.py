@@ -1,7 +1,6 @@
-"""Ten thousand events at once, doubled and shuffled, and the server killed in between: each is kept and handled once."""
+"""Thousands of events at once, doubled and shuffled, and the server killed in between: each is kept and handled once."""
 
 import random
-import time
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -14,11 +13,11 @@ from tests.web.serving import event, served_by, serving
 from tests.web.test_webhooks import rows
 from tinko_pipelines.sandbox.process import SandboxProcess
 
-MANY = {"sqlite": 10_000, "postgresql": 3_000}
+MANY = {"sqlite": 6_000, "postgresql": 3_000}
 WORKERS = 8
 KILLS = 3
-SECONDS_MAX = 180.0
-"""Of a machine that has other things to do; how fast it is is measured by `benchmarks.door`."""
+KILLED_AFTER_SECONDS = 0.7
+"""How fast the door is is measured by `benchmarks.door`, and not here, where other tests run beside it."""
 
 
 def twice(some: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -42,10 +41,9 @@ def test_each_of_many_events_is_handled_once(url: str, tmp_path: Path) -> None:
         answered: set[str] = set()
         killed = 0
         with serving(tmp_path / "state", **at_sandbox) as served:
-            began = time.monotonic()
             while left:
                 # Killed in the midst of it, until that was often enough.
-                killer = Timer(1.0, served.kill) if killed < KILLS else None
+                killer = Timer(KILLED_AFTER_SECONDS, served.kill) if killed < KILLS else None
                 if killer is not None:
                     killer.start()
                 answers = served_by(served, left, WORKERS)
@@ -58,7 +56,6 @@ def test_each_of_many_events_is_handled_once(url: str, tmp_path: Path) -> None:
                 answered |= {name for name, status in answers.items() if status == 200}
                 # As Stripe does, what was not answered is sent again.
                 left = twice([one for one in told if one["id"] not in answered])
-            taken_seconds = time.monotonic() - began
         assert killed == KILLS
         assert answered == {one["id"] for one in told}
         assert sorted(row["event_id"] for row in rows(url)) == sorted(answered)
@@ -69,5 +66,4 @@ def test_each_of_many_events_is_handled_once(url: str, tmp_path: Path) -> None:
         table = shop.app.lake.table("events")
         ours = table.filter(pc.starts_with(table["id"], "evt_flood"))["id"].to_pylist()
         assert sorted(ours) == sorted(answered)
-        assert taken_seconds < SECONDS_MAX
         shop.app.ledger.close()

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from tinko_pipelines.settings import Settings
 
 BUILD_SECONDS_MAX = 600
 LOCK_SECONDS_MAX = 300
+_PROGRAM = "import gc, sys; gc.disable(); from dbt.cli.main import cli; sys.exit(cli())"
+"""dbt keeps nearly all it makes until it ends; looking for what it could let go takes an eighth of a build."""
 _PIECES = ("dbt_project.yml", "profiles.yml", "models", "macros", "data-tests")
 
 
@@ -125,14 +128,17 @@ def built_mark(settings: Settings) -> Path:
 
 
 def _dbt(settings: Settings, arguments: list[str], extra: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    if find_spec("dbt") is None:
+        raise StoreError(f"dbt is not installed for {sys.executable}; run `make setup`")
     settings.state.mkdir(parents=True, exist_ok=True)
+    _results_path(settings).unlink(missing_ok=True)
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("DBT_", "TINKO_DBT_"))
     }
     common = ["--no-version-check", "--no-use-colors", "--log-format", "json", "--log-level", "warn"]
     try:
         return subprocess.run(  # noqa: S603 - our own program, no shell, arguments are constants
-            [str(Path(sys.executable).parent / "dbt"), *common, "--log-level-file", "none", *arguments],
+            [sys.executable, "-P", "-c", _PROGRAM, *common, "--log-level-file", "none", *arguments],
             env={**inherited, **dbt_environment(settings), **extra},
             cwd=settings.state,
             capture_output=True,
@@ -140,8 +146,6 @@ def _dbt(settings: Settings, arguments: list[str], extra: dict[str, str]) -> sub
             timeout=BUILD_SECONDS_MAX,
             check=False,
         )
-    except FileNotFoundError as error:
-        raise StoreError(f"dbt is not installed beside {sys.executable}; run `make setup`") from error
     except subprocess.TimeoutExpired as error:
         raise StoreError(
             f"dbt did not finish within {BUILD_SECONDS_MAX} s; look at {settings.state}/dbt"
@@ -157,7 +161,7 @@ def _lines(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _results(settings: Settings, done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
-    path = settings.state / "dbt" / "target" / "run_results.json"
+    path = _results_path(settings)
     if done.returncode not in (0, 1) or not path.exists():
         raise StoreError(f"dbt cannot build: {_first_error(done.stdout or done.stderr)}")
     results: list[dict[str, Any]] = json.loads(path.read_text())["results"]
@@ -179,6 +183,10 @@ def _first_error(output: str) -> str:
     errors = [line["info"]["msg"] for line in _lines(output) if line["info"]["level"] == "error"]
     text = " ".join((errors[0] if errors else output.strip() or "it gave no reason").split())
     return text[:400]
+
+
+def _results_path(settings: Settings) -> Path:
+    return settings.state / "dbt" / "target" / "run_results.json"
 
 
 def _manifest_path(settings: Settings) -> Path:

@@ -11,6 +11,7 @@ from tinko_pipelines.planning import Planning
 
 if TYPE_CHECKING:
     from tinko_pipelines.reports.dbt_runner import BuildResult
+    from tinko_pipelines.reports.digest import Digest
     from tinko_pipelines.reports.export import Exported
     from tinko_pipelines.reports.query import QueryResult
     from tinko_pipelines.reports.versions import Version
@@ -67,6 +68,12 @@ class Publishing(Planning):
         self.publish_snapshot()
         return self.write_report()
 
+    def write_docs(self) -> Path:
+        """Write dbt's documentation of the last build as one page that needs no network."""
+        from tinko_pipelines.reports.dbt_runner import generate_docs
+
+        return generate_docs(self.settings)
+
     def export_table(
         self, name: str, format: str | None = None, out: Path | None = None, where: str = ""
     ) -> Exported:
@@ -96,6 +103,12 @@ class Publishing(Planning):
         from tinko_pipelines.reports.summary import summary
 
         return summary(self.settings)
+
+    def digest(self) -> Digest:
+        """The published snapshot in a few sentences and small tables."""
+        from tinko_pipelines.reports.digest import digest
+
+        return digest(self.settings)
 
     def metrics_sql(self, names: Sequence[str], by: Sequence[str], where: str) -> str:
         """The SELECT for these metrics by these columns on the published snapshot."""

@@ -54,6 +54,15 @@ def test_a_missing_right_is_named(tmp_path: Path) -> None:
     assert "disputes" in (found["read disputes"].fix or "")
 
 
+def test_links_need_the_right_to_make_pages(tmp_path: Path) -> None:
+    assert "read checkout/sessions" not in look(tmp_path, Account(refused="checkout/sessions"))
+    settings = load_settings(state=tmp_path, stripe_secret_key=KEY, public_url="https://pay.example.com")
+    findings = diagnose(settings, gateways=lambda: [Account(refused="checkout/sessions")])
+    (found,) = [one for one in findings if one.name == "read checkout/sessions"]
+    assert found.ok is False
+    assert "write checkout sessions" in (found.fix or "")
+
+
 def test_a_lake_on_an_object_store_is_looked_at(s3: LocalS3, tmp_path: Path) -> None:
     def lake(url: str) -> Finding:
         options = json.dumps(s3.options())

@@ -22,6 +22,8 @@ READ_PATHS = (
     "charges", "payment_intents", "invoices", "invoice_payments", "customers", "payment_methods", "subscriptions",
     "prices", "refunds", "disputes", "balance_transactions", "events",
 )  # fmt: skip
+PAGES_PATH = "checkout/sessions"
+"""Links need them. That they may be written is seen when the first page is made; until then nothing is cancelled for it."""
 MOST_INVOICE_PAGES = 20
 READ_ELSEWHERE = ("TINKO_DAGSTER_URL", "TINKO_KILL_AT")
 """What is read from the environment and is no field of the settings."""
@@ -76,7 +78,8 @@ def _stripe(gateway: Gateway, settings: Settings) -> list[Finding]:
         return [Finding("stripe", False, why, "check TINKO_STRIPE_API_BASE and the network")]
     if answer.http_status == 401:
         return [Finding("stripe", False, "the key is refused", "set it to a valid key")]
-    return [*(_right(gateway, path) for path in READ_PATHS), _own_retries(gateway, settings)]
+    pages = [_right(gateway, PAGES_PATH)] if settings.public_url else []
+    return [*(_right(gateway, path) for path in READ_PATHS), *pages, _own_retries(gateway, settings)]
 
 
 def _misspelt(environment: Mapping[str, str]) -> list[Finding]:
@@ -114,7 +117,10 @@ def _right(gateway: Gateway, path: str) -> Finding:
     if answer.ok:
         return Finding(f"read {path}", True, "allowed")
     said = answer.transport_error or f"HTTP {answer.http_status}"
-    return Finding(f"read {path}", False, said, f"give the key the right to read {path.replace('_', ' ')}")
+    fix = f"give the key the right to read {path.replace('_', ' ')}"
+    if path == PAGES_PATH:
+        fix = "give the key the right to write checkout sessions: without it links lead to no payment page"
+    return Finding(f"read {path}", False, said, fix)
 
 
 def _own_retries(gateway: Gateway, settings: Settings) -> Finding:

@@ -219,6 +219,7 @@ class OneAccount:
             back=f"{settings.public_url}/r/done",
             merchant=settings.merchant_name,
             for_real=settings.charges_for_real and settings.public_url is not None,
+            methods=settings.page_methods_named,
             boundary=boundary,
             lease_seconds=settings.drain_lease_seconds,
         )

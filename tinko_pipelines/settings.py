@@ -208,6 +208,10 @@ class Settings(StateFolder):
         description="Address under which customers reach `tinko serve`, `https://pay.example.com` say. Without it mails hold no link of ours.",
     )
     link_days: int = Field(14, ge=1, le=90, description="How long a link in a mail leads to a payment page.")
+    page_methods: str = Field(
+        "card,link",
+        description="Ways to pay on a page made for a link, of those the account has; what a bank takes days for holds up the debt. Empty: all.",
+    )
     model_promotion: Literal["manual", "auto"] = Field(
         "manual",
         description="Whether a newly trained timing model that passes every gate is put to use by itself (`auto`).",
@@ -300,6 +304,11 @@ class Settings(StateFolder):
         given = [name.strip().lower() for name in self.web_names.split(",")]
         public = urlsplit(self.public_url or "").hostname
         return frozenset({*filter(None, (*given, public)), *LOOPBACK})
+
+    @property
+    def page_methods_named(self) -> tuple[str, ...]:
+        """Stripe's names of the ways to pay that a page may offer; none for all."""
+        return tuple(name.strip() for name in self.page_methods.split(",") if name.strip())
 
     @property
     def account_names(self) -> tuple[str, ...]:

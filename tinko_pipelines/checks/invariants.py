@@ -243,6 +243,8 @@ INVARIANTS: tuple[Invariant, ...] = (
         """SELECT l.id AS link_id, l.case_id, 'used, and the case is ' || k.state AS what
         FROM recovery_link l JOIN recovery_case k ON k.id = l.case_id
         WHERE l.used_at IS NOT NULL AND k.state NOT IN ('recovered', 'paid_elsewhere')
+          AND NOT EXISTS (SELECT 1 FROM checkout_session s JOIN attempt a ON a.id = s.attempt_id
+            WHERE s.link_id = l.id AND a.state = 'succeeded')
         UNION ALL
         SELECT min(id), case_id, 'more than one is used' FROM recovery_link WHERE used_at IS NOT NULL
         GROUP BY case_id HAVING count(*) > 1
@@ -343,6 +345,6 @@ INVARIANTS: tuple[Invariant, ...] = (
         UNION ALL
         SELECT a.id, a.case_id, 'open a day after its end' FROM attempt a
         JOIN checkout_session s ON s.attempt_id = a.id
-        WHERE a.state IN {UNRESOLVED} AND s.expires_at < {NOW} - INTERVAL 24 HOUR""",
+        WHERE a.state IN {UNRESOLVED} AND s.expires_at < {NOW} - INTERVAL 24 HOUR AND a.answer IS DISTINCT FROM 'bank_debit'""",
     ),
 )

@@ -25,9 +25,9 @@ BOUNDARIES = (
 PAGE_BOUNDARIES = (
     "page_before_begin",
     "page_after_begin",
+    "page_after_create",
     "page_after_cancel",
     "page_after_cancel_seen",
-    "page_after_create",
     "page_after_settle",
 )
 """Those inside the making of a page on which a customer pays."""

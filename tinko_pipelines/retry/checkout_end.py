@@ -1,119 +1,63 @@
 """Looking after a page at Stripe on which a customer can pay, until it is paid or gone and its debt has an intent again.
 
-Whatever a crash has left of it is taken over here. A page that the ledger does not hold as open was shown to nobody,
-so nobody can pay on it; and no successor is made before Stripe shows everything cancelled that could still be paid.
+Whatever a crash has left of it is taken over here. A page that the ledger does not hold as open was shown to nobody, so
+nobody can pay on it, and it is closed; no successor is made before Stripe shows all that could still be paid as over.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection
 
 from tinko_pipelines.clock import Clock
 from tinko_pipelines.gateway.port import Gateway
-from tinko_pipelines.gateway.records import Answer
-from tinko_pipelines.ledger import cases, links
+from tinko_pipelines.ledger import anomalies, cases, links
 from tinko_pipelines.ledger.attempts import frozen_parameters
 from tinko_pipelines.ledger.schema import checkout_session
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.answers import Outcome
-from tinko_pipelines.retry.looks import PAGE_GRACE
-from tinko_pipelines.retry.preflight import View
+from tinko_pipelines.retry.checkout_look import (
+    INTENTS,
+    NOT_READ,
+    UNCERTAIN,
+    Object,
+    Row,
+    Seen,
+    expired,
+    find,
+    give_up,
+    intent_at,
+    name_of,
+    page_at,
+    page_row,
+)
+from tinko_pipelines.retry.looks import BANK_DEBIT, PAGE_GRACE
+from tinko_pipelines.retry.preflight import View, paid_besides
 from tinko_pipelines.retry.settle import load_case, settle_within
 
 ACTOR = "janitor"
-SESSIONS = "/v1/checkout/sessions"
-_UNREAD = ("unread", "key_refused")
-_UNCERTAIN = (401, 403, 409, 429)
-_PAGE = 100
+CANCEL_UNKNOWN = "cancel_unknown"
+"""What became of cancelling the old intent is not known, so it is cancelled again before anything else."""
 
-Row = dict[str, Any]
-Object = dict[str, Any]
 Boundary = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What Stripe shows of an object: its status, or `none`, `unread` or `key_refused`.
-
-    `certain` is false while a request of ours may still change it.
-    """
-
-    status: str
-    body: Object = field(default_factory=dict)
-    reason: str = ""
-    certain: bool = True
-
-
-def seen(answer: Answer) -> Seen:
-    """Read one object."""
-    if answer.ok and answer.body is not None:
-        return Seen(str(answer.body.get("status")), answer.body)
-    why = answer.transport_error or answer.message or f"HTTP {answer.http_status}"
-    if answer.http_status == 404:
-        return Seen("none", reason=why)
-    return Seen("key_refused" if answer.http_status in (401, 403) else "unread", reason=why)
 
 
 def status_of(gateway: Gateway, session_id: str) -> str:
     """A page's status at Stripe: `open`, `complete` or `expired`; `not found`, or `unread`."""
-    found = seen(gateway.get(f"{SESSIONS}/{session_id}"))
-    return {"none": "not found", "key_refused": "unread"}.get(found.status, found.status)
-
-
-def give_up(gateway: Gateway, row: Row, intent: str) -> Seen:
-    """Cancel an intent, and see by another request whether it is; it is no harm to ask for it twice."""
-    asked = gateway.post(
-        f"/v1/payment_intents/{intent}/cancel",
-        {"cancellation_reason": "abandoned"},
-        f"{row['idempotency_key']}:cancel:{intent}:{row['fence']}",
-        row["api_version"],
-    )
-    shown = seen(gateway.get(f"/v1/payment_intents/{intent}"))
-    status = asked.http_status
-    done = asked.ok or (status is not None and 400 <= status < 500 and status not in _UNCERTAIN)
-    return Seen(shown.status, shown.body, shown.reason or asked.message or "", done)
-
-
-def page_row(ledger: Ledger, attempt_id: str) -> Row:
-    """What the ledger knows of a page beside its attempt."""
-    with ledger.read() as connection:
-        found = connection.execute(
-            select(checkout_session).where(checkout_session.c.attempt_id == attempt_id)
-        )
-        return dict(found.mappings().one())
-
-
-def find(gateway: Gateway, row: Row, page: Row, case: Row) -> Seen:
-    """The page at Stripe: by its id, or by the attempt it names where no answer has told that."""
-    if page["session_id"]:
-        return seen(gateway.get(f"{SESSIONS}/{page['session_id']}"))
-    since = int(row["prepared_at"].timestamp()) - 300
-    asked = {"customer": case["customer_id"], "created": {"gte": since}, "limit": _PAGE}
-    answer = gateway.get(SESSIONS, asked)
-    if not answer.ok:
-        found = seen(answer)
-        return Seen("unread", reason=found.reason) if found.status == "none" else found
-    listed = (answer.body or {}).get("data") or ()
-    for one in listed:
-        if (one.get("metadata") or {}).get("tinko_attempt") == row["id"]:
-            return Seen(str(one.get("status")), one)
-    if (answer.body or {}).get("has_more"):
-        return Seen("unread", reason=f"more than {_PAGE} pages of one customer in a day")
-    return Seen("none", reason="no such page at Stripe")
+    found = page_at(gateway, session_id).status
+    return "not found" if found == "none" else "unread" if found in NOT_READ else found
 
 
 def what_became(ledger: Ledger, gateway: Gateway, row: Row, case: Row) -> tuple[View, Outcome, str | None]:
     """The same without changing anything: paid, or open as long as nobody has put its debt in order again."""
     found = find(gateway, row, page_row(ledger, row["id"]), case)
-    if found.status in _UNREAD:
-        return View(found.status, found.reason), Outcome("unknown", found.status, detail=found.reason), None
+    if found.status in NOT_READ:
+        return View("unread", found.reason), Outcome("unknown", found.status, detail=found.reason), None
     view = View("open", f"the page at Stripe is {found.status}", status=found.status, body=found.body)
-    intent = _name(found.body.get("payment_intent"))
+    intent = name_of(found.body.get("payment_intent"))
     if intent and found.status == "complete":
-        paid = seen(gateway.get(f"/v1/payment_intents/{intent}"))
+        paid = intent_at(gateway, intent)
         if paid.status == "succeeded":
             return View("paid", "the page was paid", status="paid"), _won(paid), None
     state = "requires_action" if row["state"] == "requires_action" else "unknown"
@@ -121,14 +65,31 @@ def what_became(ledger: Ledger, gateway: Gateway, row: Row, case: Row) -> tuple[
 
 
 def follow(
-    ledger: Ledger, gateway: Gateway, row: Row, case: Row, clock: Clock, boundary: Boundary
-) -> Outcome:
-    """Look at a page whose attempt was claimed, bring it as far as Stripe allows, and write that down; the outcome."""
-    return _Follow(ledger, gateway, row, case, page_row(ledger, row["id"]), clock, boundary).all()
-
-
-def settle_page(
     ledger: Ledger,
+    gateway: Gateway,
+    row: Row,
+    case: Row,
+    clock: Clock,
+    boundary: Boundary,
+    made: Object | None = None,
+) -> Outcome:
+    """Bring a page whose attempt was claimed as far as Stripe allows, and write that down; the outcome.
+
+    With `made`, a page that was made just now and is not to be shown, no look is needed to find it.
+    """
+    followed = _Follow(ledger, gateway, row, case, page_row(ledger, row["id"]), clock, boundary)
+    return followed.all(None if made is None else Seen("open", made))
+
+
+def settle_page(ledger: Ledger, row: Row, page: Row, outcome: Outcome, now: datetime, **more: Any) -> bool:
+    """Store what became of a page in one transaction, if the fence is still ours: attempt, page, link and case."""
+    with ledger.write() as connection:
+        return settle_page_within(ledger, connection, row, page, outcome, now, **more)
+
+
+def settle_page_within(
+    ledger: Ledger,
+    connection: Connection,
     row: Row,
     page: Row,
     outcome: Outcome,
@@ -137,24 +98,42 @@ def settle_page(
     *,
     close_as: str | None = None,
     live_object_id: str | None = None,
+    paid_twice: Sequence[Mapping[str, Any]] = (),
     **known: Any,
 ) -> bool:
-    """Store what became of a page in one transaction, if the fence is still ours: attempt, page, link and case."""
+    """The same as a part of the caller's transaction; `known` are columns of the page."""
+    settled = settle_within(
+        ledger, connection, row, outcome, now, actor, close_as=close_as, paid_twice=paid_twice
+    )
+    if not settled:
+        return False
+    values = {name: value for name, value in known.items() if value is not None}
+    if values:
+        connection.execute(
+            checkout_session.update().where(checkout_session.c.attempt_id == row["id"]).values(**values)
+        )
+    if live_object_id is not None:
+        case = load_case(ledger, connection, row["case_id"])
+        names = {"live_object_id": live_object_id, "payment_intent_id": live_object_id}
+        cases.change(connection, case, now, **names)
+    if outcome.state == "succeeded":
+        links.used(connection, page["link_id"], now)
+    return True
+
+
+def tell_refused(ledger: Ledger, row: Row, subject: str, why: str, at: datetime) -> None:
+    """Have a person told that Stripe takes no request for pages; retries go on, and no key is given up for it."""
     with ledger.write() as connection:
-        if not settle_within(ledger, connection, row, outcome, now, actor, close_as=close_as):
-            return False
-        values = {name: value for name, value in known.items() if value is not None}
-        if values:
-            connection.execute(
-                checkout_session.update().where(checkout_session.c.attempt_id == row["id"]).values(**values)
-            )
-        if live_object_id is not None:
-            case = load_case(ledger, connection, row["case_id"])
-            names = {"live_object_id": live_object_id, "payment_intent_id": live_object_id}
-            cases.change(connection, case, now, **names)
-        if outcome.state == "succeeded":
-            links.used(connection, page["link_id"], now)
-        return True
+        anomalies.note(
+            connection,
+            row["account_id"],
+            "pages_refused",
+            subject,
+            at,
+            case_id=row["case_id"],
+            detail=f"Stripe refuses a payment page: {why}"[:500],
+            proposal="give the key the right to write Checkout Sessions, or mend what is said; nothing was cancelled for it",
+        )
 
 
 class _Follow:
@@ -173,148 +152,121 @@ class _Follow:
         self._ledger, self._gateway, self._clock, self._boundary = ledger, gateway, clock, boundary
         self._row, self._case, self._page = row, case, page
 
-    def all(self) -> Outcome:
+    def all(self, made: Seen | None) -> Outcome:
         """Open pages stay open, or are closed for a retry; paid ones win; what is gone gives way to a successor."""
         self._boundary("page_before_look")
-        found = find(self._gateway, self._row, self._page, self._case)
+        found = made or find(self._gateway, self._row, self._page, self._case)
         self._boundary("page_after_look")
         if found.status == "open" and self._must_end():
-            found = self._expire(found)
-        if found.status in _UNREAD:
+            found = expired(self._gateway, self._row, str(found.body["id"]))
+            self._boundary("page_after_expire")
+        if found.status in NOT_READ:
             return self._wait(found)
         if found.status == "open":
             return self._keep(found)
-        intent = _name(found.body.get("payment_intent")) or self._page["payment_intent_id"]
+        intent = name_of(found.body.get("payment_intent")) or self._page["payment_intent_id"]
         if found.status == "complete":
-            shown = self._look_at(intent)
-            if shown.status in _UNREAD or shown.status in ("processing", "requires_capture"):
-                return self._wait(shown)
+            shown = intent_at(self._gateway, intent)
             if shown.status == "succeeded":
                 return self._paid(shown)
-        return self.roll_back(intent, found)
+            if shown.status in (*NOT_READ, "processing", "requires_capture"):
+                return self._wait(shown)
+        return self._roll_back(intent, found)
 
     def _must_end(self) -> bool:
-        """Whether something else waits for the debt: a retry that is due, or a person who has stopped it."""
+        """Whether nobody was shown it, or something else waits for the debt: a retry that is due, or a person."""
         case, now = self._case, self._clock.now()
-        if case["state"] != "open":
+        if self._row["state"] != "requires_action" or case["state"] != "open":
             return True
         due = case["due_at"] is not None and case["due_at"] <= now
         ahead = case["executed_attempts"] < case["max_attempts"]
         return bool(due and ahead and now - self._row["called_at"] >= PAGE_GRACE)
 
-    def _expire(self, found: Seen) -> Seen:
-        """Close the page, and see that it is; a customer who was quicker has paid on it."""
-        key = f"{self._row['idempotency_key']}:expire:{self._row['fence']}"
-        path = f"{SESSIONS}/{found.body['id']}"
-        self._gateway.post(f"{path}/expire", {}, key, self._row["api_version"])
-        self._boundary("page_after_expire")
-        shown = seen(self._gateway.get(path))
-        return shown if shown.status != "none" else Seen("unread", reason=shown.reason)
-
-    def _look_at(self, intent: str | None) -> Seen:
-        return seen(self._gateway.get(f"/v1/payment_intents/{intent}")) if intent else Seen("none")
-
     def _keep(self, found: Seen) -> Outcome:
         outcome = Outcome("requires_action", "open_page", detail="the customer can pay on the page")
-        return self._settle(
-            outcome, session_id=found.body["id"], payment_intent_id=_name(found.body.get("payment_intent"))
-        )
+        intent = name_of(found.body.get("payment_intent"))
+        return self._settle(outcome, session_id=found.body["id"], payment_intent_id=intent)
 
     def _wait(self, found: Seen) -> Outcome:
         """What cannot be read, or is under way, stays as it is until the next look."""
         state = "requires_action" if self._row["state"] == "requires_action" else "unknown"
-        answer = found.status if found.status in _UNREAD else "under_way"
+        answer = found.status if found.status in NOT_READ else "under_way"
+        if self._row["answer"] == CANCEL_UNKNOWN:
+            answer = CANCEL_UNKNOWN
+        elif found.status == "processing":
+            answer = BANK_DEBIT
+        if found.status == "no_right":
+            tell_refused(
+                self._ledger, self._row, str(self._row["account_id"]), found.reason, self._clock.now()
+            )
         return self._settle(Outcome(state, answer, detail=found.reason or found.status))
 
     def _paid(self, shown: Seen) -> Outcome:
+        """It has won; if the same customer has paid as much by another intent besides, a person hears of it."""
         intent = str(shown.body["id"])
-        return self._settle(_won(shown), payment_intent_id=intent, live_object_id=intent)
+        twice = paid_besides(self._gateway, self._case, shown.body)
+        return self._settle(_won(shown), payment_intent_id=intent, live_object_id=intent, paid_twice=twice)
 
-    def roll_back(self, intent: str | None, found: Seen) -> Outcome:
+    def _roll_back(self, intent: str | None, found: Seen) -> Outcome:
         """Give the debt an intent again once nothing can be paid any more: neither the page's nor the one before."""
         if intent is not None:
             shown = self._cancelled(intent)
             if shown.status == "succeeded":
                 return self._paid(shown)
-            if shown.status not in ("canceled", "none"):
+            # Nobody but its page can confirm the intent of a page, and Stripe does not let it be cancelled by name.
+            failed = found.status in ("complete", "expired") and shown.status == "requires_payment_method"
+            if shown.status not in ("canceled", "none") and not (failed and shown.certain):
                 return self._wait(shown)
-        before = self._cancelled(self._row["object_id"])
-        if before.status in _UNREAD or (before.status != "canceled" and not before.certain):
+        old, doubtful = self._row["object_id"], self._row["answer"] == CANCEL_UNKNOWN
+        before = self._cancelled(old) if doubtful else intent_at(self._gateway, old)
+        if before.status in NOT_READ or (before.status != "canceled" and not before.certain):
             return self._wait(before)
         why = f"the page is {found.status}"
         if before.status == "succeeded":
-            return self._settle(
-                Outcome("abandoned", "paid", detail=before.reason or why), close_as="paid_elsewhere"
-            )
+            paid = Outcome("abandoned", "paid", detail=before.reason or why)
+            return self._settle(paid, close_as="paid_elsewhere")
         if before.status == "none":
             return self._settle(Outcome("abandoned", "gone", detail=before.reason), close_as="needs_human")
-        gone = found.status if found.status == "expired" else "no_page"
         if before.status != "canceled":
-            return self._settle(
-                Outcome("abandoned", "not_cancelled", detail=f"{why}, the intent {before.status}")
-            )
+            alive = f"{why}, the intent {before.status}"
+            return self._settle(Outcome("abandoned", "not_cancelled", detail=alive))
+        gone = found.status if found.status == "expired" else "no_page"
         if self._case["state"] in cases.CLOSED:
             return self._settle(Outcome("abandoned", gone, detail=why))
         return self._succeed(Outcome("abandoned", gone, detail=why), intent)
 
     def _cancelled(self, intent: str) -> Seen:
-        shown = self._look_at(intent)
-        open_still = shown.status not in (*_UNREAD, "none", "canceled", "succeeded")
-        return give_up(self._gateway, self._row, intent) if open_still else shown
+        shown = intent_at(self._gateway, intent)
+        over = shown.status in (*NOT_READ, "none", "canceled", "succeeded")
+        return shown if over else give_up(self._gateway, self._row, intent)
 
     def _succeed(self, outcome: Outcome, intent: str | None) -> Outcome:
         """Make the intent that retries confirm from now on; it charges nobody by itself."""
         key = f"{self._row['idempotency_key']}:successor"
         self._boundary("page_before_successor")
-        made = self._gateway.post(
-            "/v1/payment_intents", successor_of(self._row), key, self._row["api_version"]
-        )
+        made = self._gateway.post(INTENTS, successor_of(self._row), key, self._row["api_version"])
         self._boundary("page_after_successor")
-        if made.ok and (made.body or {}).get("id"):
-            name = str((made.body or {})["id"])
+        name = name_of((made.body or {}).get("id")) if made.ok else None
+        if name:
             return self._settle(outcome, payment_intent_id=intent, successor_id=name, live_object_id=name)
         refused = made.http_status is not None and 400 <= made.http_status < 500
-        if not refused or made.http_status in _UNCERTAIN:
-            return self._wait(seen(made) if not made.ok else Seen("unread", reason="no intent in the answer"))
-        why = f"no new intent can be made for it: {made.message or made.error_code}"
-        return self._settle(Outcome("abandoned", "no_successor", detail=why), close_as="needs_human")
+        why = made.message or made.transport_error or made.error_code or "no intent in the answer"
+        if not refused or made.http_status in UNCERTAIN:
+            return self._wait(Seen("unread", reason=why))
+        told = Outcome("abandoned", "no_successor", detail=f"no new intent can be made for it: {why}")
+        return self._settle(told, close_as="needs_human")
 
-    def _settle(
-        self,
-        outcome: Outcome,
-        *,
-        close_as: str | None = None,
-        live_object_id: str | None = None,
-        **known: Any,
-    ) -> Outcome:
-        now = self._clock.now()
-        settle_page(
-            self._ledger,
-            self._row,
-            self._page,
-            outcome,
-            now,
-            close_as=close_as,
-            live_object_id=live_object_id,
-            **known,
-        )
+    def _settle(self, outcome: Outcome, **more: Any) -> Outcome:
+        settle_page(self._ledger, self._row, self._page, outcome, self._clock.now(), **more)
         return outcome
-
-
-def roll_back(
-    ledger: Ledger, gateway: Gateway, row: Row, case: Row, clock: Clock, boundary: Boundary, why: str
-) -> Outcome:
-    """Put the debt in order again after Stripe has refused to make a page."""
-    followed = _Follow(ledger, gateway, row, case, page_row(ledger, row["id"]), clock, boundary)
-    return followed.roll_back(None, Seen("refused", reason=why))
 
 
 def successor_of(row: Row) -> Object:
     """The intent that takes the place of a cancelled one, out of what was frozen for the page."""
     page = frozen_parameters(row)
     meant = dict(page["payment_intent_data"])
-    tags = {**meant.pop("metadata")}
-    tags.pop("tinko_attempt", None)
+    of_page = ("tinko_attempt", "tinko_page")
+    tags = {name: value for name, value in meant.pop("metadata").items() if name not in of_page}
     return {
         "amount": row["amount_minor"],
         "currency": row["currency"],
@@ -325,11 +277,5 @@ def successor_of(row: Row) -> Object:
 
 
 def _won(shown: Seen) -> Outcome:
-    charge = _name(shown.body.get("latest_charge"))
+    charge = name_of(shown.body.get("latest_charge"))
     return Outcome("succeeded", "paid_on_page", charge_id=charge, detail="the customer has paid on the page")
-
-
-def _name(value: Any) -> str | None:
-    if isinstance(value, dict):
-        value = value.get("id")
-    return value if isinstance(value, str) else None

@@ -9,15 +9,16 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
 
+from tinko_pipelines.clock import FixedClock
 from tinko_pipelines.errors import InputError
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import attempts, cases
 from tinko_pipelines.ledger.leases import holds
-from tinko_pipelines.ledger.schema import UNRESOLVED, attempt, message, recovery_case
+from tinko_pipelines.ledger.schema import SESSION, UNRESOLVED, attempt, message, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.answers import Outcome
 from tinko_pipelines.retry.files import Row, find_case, rows
-from tinko_pipelines.retry.janitor import POLLED, what_became
+from tinko_pipelines.retry.janitor import POLLED, look_now, what_became
 from tinko_pipelines.retry.looks import REPOST_HOURS
 from tinko_pipelines.retry.preflight import View, look, preflight
 from tinko_pipelines.retry.settle import load_case, settle_within
@@ -57,7 +58,7 @@ class Desk:
         """End a case as `state`, once its attempts are settled; `outcome` is for one that Stripe cannot tell of."""
         if state not in ENDS:
             raise InputError(f"a case ends as one of {', '.join(ENDS)}, not as {state}")
-        case = self._living(reference)
+        case = self._page_looked_after(self._living(reference))
         found = self._unsettled(case, outcome)
         view = found.view if found and found.view else look(self.gateway(case["account_id"]), case)
         ours = self._has_succeeded(case) or (found is not None and found.outcome.state == "succeeded")
@@ -76,7 +77,7 @@ class Desk:
 
     def retry(self, reference: str, reason: str) -> Act:
         """Hand a case back to the drain, due now; every cap and every look before the call still holds."""
-        case = self._living(reference)
+        case = self._page_looked_after(self._living(reference))
         found = self._unsettled(case, None)
         if found and (found.outcome.state == "succeeded" or found.close_as):
             raise InputError(f"case {case['id']} is not retried: its attempt is {found.outcome.state}")
@@ -158,6 +159,16 @@ class Desk:
             )
         return case
 
+    def _page_looked_after(self, case: Row) -> Row:
+        """The case after a page that holds it up was looked at by the janitor, who alone puts the debt of one in order."""
+        with self.ledger.read() as connection:
+            row = _blocker(connection, case)
+        if not self.apply or row is None or row["operation"] != SESSION:
+            return case
+        gateway, clock = self.gateway(case["account_id"]), FixedClock(self.now)
+        look_now(self.ledger, gateway, row, clock, self.actor, LEASE_SECONDS)
+        return self._living(case["id"])
+
     def _has_succeeded(self, case: Row) -> bool:
         query = select(attempt.c.id).where(attempt.c.case_id == case["id"], attempt.c.state == "succeeded")
         with self.ledger.read() as connection:
@@ -177,6 +188,8 @@ class Desk:
         view, outcome, close_as = what_became(
             self.ledger, self.gateway(case["account_id"]), row, case, self.now
         )
+        if row["operation"] == SESSION and not self.apply and view.status in ("none", "expired"):
+            outcome = Outcome("abandoned", "no_page", detail=view.reason)
         edge = row["called_at"] + timedelta(hours=REPOST_HOURS)
         if outcome.answer == "no_trace" and self.now < edge:
             raise InputError(

@@ -14,6 +14,7 @@ from tinko_pipelines.ledger import anomalies, cases, ids, limits, restored
 from tinko_pipelines.ledger.schema import (
     BLOCKING,
     OPEN_CASE_STATES,
+    SESSION,
     attempt,
     message,
     recovery_case,
@@ -145,11 +146,13 @@ def _revise(
 ) -> str:
     if case["state"] not in (*OPEN_CASE_STATES, "needs_human"):
         return "unchanged"
+    blocking = (attempt.c.case_id == case["id"], attempt.c.state.in_(BLOCKING))
     blocked = connection.execute(
-        select(attempt.c.id).where(attempt.c.case_id == case["id"], attempt.c.state.in_(BLOCKING))
+        select(attempt.c.id, attempt.c.operation, attempt.c.state).where(*blocking)
     ).first()
     if blocked:
-        return "unchanged"
+        open_page = (blocked.operation, blocked.state) == (SESSION, "requires_action")
+        return _end_page(connection, case, row, blocked.id, now) if open_page else "unchanged"
     settled = settled_as(row)
     if settled and not _is_of_predecessor(case, row, settled[1]):
         cases.close(connection, case, settled[0], settled[1], now, ACTOR)
@@ -168,6 +171,20 @@ def _revise(
         return _replan(connection, case, row, now, policy, chances)
     replanned = replan.place_anew(connection, case, row, now, policy, chances, ACTOR)
     return "replanned" if replanned else "unchanged"
+
+
+def _end_page(
+    connection: Connection, case: dict[str, Any], row: dict[str, Any], page: str, now: datetime
+) -> str:
+    """Have a page looked at now whose debt is settled; where that was not done on it, its case and with that it ends."""
+    settled = settled_as(row)
+    if settled is None or _is_of_predecessor(case, row, settled[1]):
+        return "unchanged"
+    connection.execute(attempt.update().where(attempt.c.id == page).values(next_poll_at=now))
+    if row["status"] != "open":
+        return "unchanged"
+    cases.close(connection, case, settled[0], settled[1], now, ACTOR)
+    return "closed"
 
 
 def _is_of_predecessor(case: dict[str, Any], row: dict[str, Any], reason: str) -> bool:

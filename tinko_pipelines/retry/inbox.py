@@ -20,7 +20,7 @@ from tinko_pipelines.ledger.schema import (
 )
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.ledger.types import UtcDateTime
-from tinko_pipelines.retry import poison
+from tinko_pipelines.retry import checkout_late, poison
 from tinko_pipelines.retry.janitor import POLLED
 from tinko_pipelines.retry.preflight import View, look
 from tinko_pipelines.retry.settle import load_case
@@ -31,6 +31,9 @@ UNREAD_WAIT = timedelta(minutes=15)
 _STATES = {"paid": "paid_elsewhere", "dead": "cancelled"}
 _PAID = ("recovered", "paid_elsewhere")
 """Cases that are over and still looked at when money comes, since it may come a second time."""
+_OVER = (*_PAID, "cancelled", "exhausted", "not_ours", "needs_human")
+"""The same where it has come by a page."""
+_TELL_OF_MONEY = ("succeeded", "paid", "completed")
 
 
 def mark(ledger: Ledger, now: datetime, limit: int = 1000) -> int:
@@ -51,10 +54,12 @@ def mark(ledger: Ledger, now: datetime, limit: int = 1000) -> int:
         events = connection.execute(unread).all()
         # An event of nothing with a name touches nobody: compared with NULL it would touch every second case.
         named = {row.object_id for row in events} - {None}
-        paid = {row.object_id for row in events if row.type.endswith(("succeeded", "paid"))} - {None}
+        paid = {row.object_id for row in events if row.type.endswith(_TELL_OF_MONEY)} - {None}
         touched, told_paid = _touched(connection, named), _touched(connection, paid)
+        by_page = _touched_by_page(connection, paid)
         _mark(connection, [name for name, state in touched.items() if state == "open"], ("open",), now)
         _mark(connection, [name for name, state in told_paid.items() if state in _PAID], _PAID, now)
+        _mark(connection, [name for name, state in by_page.items() if state != "open"], _OVER, now)
         _hasten(connection, list(touched), now)
         for ids in _batches([row.event_id for row in events]):
             connection.execute(webhook_event.update().where(event.event_id.in_(ids)).values(processed_at=now))
@@ -69,13 +74,19 @@ def _touched(connection: Connection, objects: Collection[str]) -> dict[str, str]
     """The states of the cases these objects belong to; each column by itself, since only so its index is used."""
     case, found = recovery_case.c, dict[str, str]()
     columns = (case.live_object_id, case.payment_intent_id, case.subscription_id, case.customer_id)
+    for names in _batches(sorted(objects)):
+        each = union(*(select(case.id, case.state).where(column.in_(names)) for column in columns))
+        found |= connection.execute(each).tuples().all()
+    return found | _touched_by_page(connection, objects)
+
+
+def _touched_by_page(connection: Connection, objects: Collection[str]) -> dict[str, str]:
+    """The states of the cases whose pages, or the intents of these, they are."""
+    case, found = recovery_case.c, dict[str, str]()
     of_page = select(case.id, case.state).join(checkout_session, checkout_session.c.case_id == case.id)
     for names in _batches(sorted(objects)):
-        pages = (
-            of_page.where(column.in_(names))
-            for column in (checkout_session.c.session_id, checkout_session.c.payment_intent_id)
-        )
-        each = union(*(select(case.id, case.state).where(column.in_(names)) for column in columns), *pages)
+        columns = (checkout_session.c.session_id, checkout_session.c.payment_intent_id)
+        each = union(*(of_page.where(column.in_(names)) for column in columns))
         found |= connection.execute(each).tuples().all()
     return found
 
@@ -124,7 +135,11 @@ def look_at_marked(
             select(recovery_case)
             .where(
                 case.look_after <= now,
-                or_(and_(case.state == "open", claims.not_blocked()), case.state.in_(_PAID)),
+                or_(
+                    and_(case.state == "open", claims.not_blocked()),
+                    case.state.in_(_PAID),
+                    and_(case.state.in_(_OVER), checkout_late.has_pages()),
+                ),
                 case.account_id == gateway.account_id,
                 case.livemode == gateway.livemode,
             )
@@ -138,7 +153,7 @@ def look_at_marked(
 
 def _look_at(ledger: Ledger, gateway: Gateway, case: dict[str, Any], now: datetime) -> bool:
     try:
-        view = look(gateway, case)
+        view = checkout_late.with_pages(ledger, gateway, case, look(gateway, case))
         if view.standing == "key_refused":
             poison.key_refused(ledger, case["account_id"], now, view.reason)
         return _act_on(ledger, case, view, now)
@@ -164,5 +179,7 @@ def _act_on(ledger: Ledger, case: dict[str, Any], view: View, now: datetime) -> 
         if state is not None and current["state"] == "open":
             cases.close(connection, current, state, reason, now, ACTOR, look_after=None)
         else:
+            if view.late and current["state"] not in ("open", *_PAID):
+                checkout_late.tell(connection, current, view.late, now)
             cases.change(connection, current, now, look_after=now + UNREAD_WAIT if unread else None)
     return not unread

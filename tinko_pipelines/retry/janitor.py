@@ -18,7 +18,7 @@ from tinko_pipelines.clock import Clock
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.ledger import attempts, caps, cases
 from tinko_pipelines.ledger.control import charging_allowed
-from tinko_pipelines.ledger.leases import lapsed
+from tinko_pipelines.ledger.leases import holds, lapsed
 from tinko_pipelines.ledger.mirror import note_seen
 from tinko_pipelines.ledger.schema import SESSION, attempt, case_event, recovery_case
 from tinko_pipelines.ledger.store import Ledger
@@ -89,6 +89,24 @@ def resolve(
             raise
         poison.attempt_failed(ledger, attempt_id, error, clock.now(), ACTOR)
         return "unknown"
+
+
+def look_now(
+    ledger: Ledger,
+    gateway: Gateway,
+    row: dict[str, Any],
+    clock: Clock,
+    owner: str,
+    lease_seconds: float,
+    boundary: Callable[[str], None] = lambda _name: None,
+) -> str:
+    """The same at once, whenever its next look was to be; `skipped` while somebody is at it."""
+    with ledger.write() as connection:
+        if holds(row["lease_until"], ledger.database_now(connection)):
+            return "skipped"
+        hastened = (attempt.c.id == row["id"], attempt.c.fence == row["fence"])
+        connection.execute(attempt.update().where(*hastened).values(next_poll_at=clock.now()))
+    return resolve(ledger, gateway, row["id"], clock, owner, lease_seconds, boundary)
 
 
 def _resolve(

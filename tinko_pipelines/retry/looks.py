@@ -18,6 +18,10 @@ PAGE_GRACE = timedelta(hours=1)
 """A page is left to its customer at least so long, even if a retry falls due meanwhile."""
 PAGE_LONGEST = timedelta(hours=48)
 """One that is not over by then is a person's business, and looked at all the same."""
+BANK_DEBIT = "bank_debit"
+"""The answer of a page whose payment a bank takes days for."""
+BANK_LONGEST = timedelta(days=21)
+"""Stripe names 14 days at most."""
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 _RARELY = timedelta(hours=6)
 _MOST_STEPS = 20
@@ -43,8 +47,24 @@ def next_look(
     return min([planned, *(edge for edge in edges if edge > at)]) if state == "unknown" else planned
 
 
-def next_look_at_page(opened_at: datetime, at: datetime, due_at: datetime | None) -> datetime:
-    """When a page is looked at again on which a customer can pay; at the latest when a retry waits for its end."""
+def next_look_at_page(
+    called_at: datetime, state: str, looks: int, at: datetime, due_at: datetime | None, answer: str
+) -> datetime:
+    """When a page is looked at again: there is no end of it, since nothing else can free its debt."""
+    if answer == BANK_DEBIT:
+        return at + _RARELY
+    if state == "requires_action":
+        return _while_open(called_at, at, due_at)
+    return next_look(called_at, state, looks, at) or at + _DAY
+
+
+def is_overdue(called_at: datetime, answer: str, at: datetime) -> bool:
+    """Whether a page should have come to its end by now."""
+    return at - called_at > (BANK_LONGEST if answer == BANK_DEBIT else PAGE_LONGEST)
+
+
+def _while_open(opened_at: datetime, at: datetime, due_at: datetime | None) -> datetime:
+    """At the latest when a retry waits for its end."""
     wait = min(max((at - opened_at) / 2, 2 * _MINUTE), 30 * _MINUTE)
     edge = None if due_at is None else max(due_at, opened_at + PAGE_GRACE)
     return min(at + wait, edge) if edge is not None and edge > at else at + wait

@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from tinko_pipelines.errors import GatewayError, TinkoError
 from tinko_pipelines.ledger import anomalies, cases
-from tinko_pipelines.ledger.schema import UNRESOLVED, attempt
+from tinko_pipelines.ledger.schema import SESSION, UNRESOLVED, attempt
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry import breaker, looks, unreadable
 from tinko_pipelines.retry.settle import load_case
@@ -78,7 +78,7 @@ def attempt_failed(ledger: Ledger, attempt_id: str, error: Exception, at: dateti
             attempt.update()
             .where(attempt.c.id == attempt_id, attempt.c.state.in_(UNRESOLVED))
             .values(
-                next_poll_at=None if over else at + WAIT,
+                next_poll_at=None if over and found["operation"] != SESSION else at + WAIT,
                 poll_count=polls + 1,
                 fence=attempt.c.fence + 1,
             )

@@ -3,7 +3,7 @@
 A call that is made costs at most three reads, so that with its tag it needs five requests in all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -35,7 +35,8 @@ Object = dict[str, Any]
 class View:
     """What Stripe shows of a debt now: `paid`, `dead` or `open`, or why it could not be read.
 
-    `charges` are those of the debt's own intents, oldest first.
+    `charges` are those of the debt's own intents, oldest first; `late` those among them that pages have brought which
+    had been given up.
     """
 
     standing: str
@@ -47,6 +48,7 @@ class View:
     subscription: Object | None = None
     intents: tuple[str, ...] = ()
     asked_too_often: bool = False
+    late: tuple[Object, ...] = ()
 
     @property
     def customer_id(self) -> str | None:
@@ -128,10 +130,11 @@ def _with_charges(gateway: Gateway, view: View) -> View:
         if not listed.ok:
             return _unread(listed)
         found += (listed.body or {}).get("data") or ()
-    return replace(view, charges=_oldest_first(found))
+    return replace(view, charges=oldest_first(found))
 
 
-def _oldest_first(newest_first: Sequence[Object]) -> tuple[Object, ...]:
+def oldest_first(newest_first: Sequence[Object]) -> tuple[Object, ...]:
+    """Each charge once, by when it was made."""
     each = {charge.get("id"): charge for charge in reversed(newest_first)}
     return tuple(sorted(each.values(), key=lambda charge: int(charge.get("created") or 0)))
 
@@ -182,6 +185,30 @@ def before_page(gateway: Gateway, case: Object) -> tuple[View, Clearance]:
     """The same before the customer himself pays: whose card it was, and who else would retry it, is of no matter."""
     view = _debt(gateway, case)
     return view, _clearance(gateway, case, view, False)
+
+
+def beside_page(gateway: Gateway, case: Object, page_intent: str | None) -> Clearance:
+    """The same while a page is open that has taken the place of the debt's intent, which is cancelled for it."""
+    view = _debt(gateway, case)
+    if view.status == "canceled":
+        names = tuple(name for name in (*view.intents, page_intent) if name)
+        view = replace(view, standing="open", intents=names)
+    return _clearance(gateway, case, view, False)
+
+
+def paid_besides(gateway: Gateway, case: Object, intent: Object) -> tuple[Object, ...]:
+    """The charges by which a debt was paid more than once: by this intent, which was, and by another; none if all is well.
+
+    Where they cannot be read none are shown: that this one has brought money is known all the same.
+    """
+    customer = _whole(intent.get("customer"))
+    if customer is None:
+        return ()
+    answer = gateway.get("/v1/charges", {"customer": customer["id"], "limit": _PAGE})
+    charges = tuple((answer.body or {}).get("data") or ()) if answer.ok else ()
+    others = [one for one in _of_same_order(case, (intent["id"],), intent, charges) if is_paid(one)]
+    own = [one for one in charges if one.get("payment_intent") == intent["id"] and is_paid(one)]
+    return oldest_first([*own, *others]) if others else ()
 
 
 def _clearance(gateway: Gateway, case: Object, view: View, by_us: bool) -> Clearance:
@@ -259,7 +286,7 @@ def _with_own(gateway: Gateway, case: Object, view: View, newest: tuple[Object, 
     if not view.customer_id or not complete:
         return _with_charges(gateway, view)
     own = [charge for charge in newest if charge.get("payment_intent") in view.intents]
-    return replace(view, charges=_oldest_first([*view.charges, *own]))
+    return replace(view, charges=oldest_first([*view.charges, *own]))
 
 
 def _settled_by_charge(case: Object, view: View) -> Clearance | None:
@@ -285,16 +312,7 @@ def _paid_otherwise(case: Object, view: View, charges: tuple[Object, ...], more:
     if case["debt_kind"] == "invoice":
         return None
     failed_at = int(case["first_failed_at"].timestamp())
-    order = (view.body.get("metadata") or {}).get("order_id")
-    for charge in charges:
-        theirs = (charge.get("metadata") or {}).get("order_id")
-        if (
-            charge.get("payment_intent") == case["live_object_id"]
-            or int(charge.get("created") or 0) < failed_at
-            or (charge.get("amount"), charge.get("currency")) != (case["amount_minor"], case["currency"])
-            or (order and theirs and theirs != order)
-        ):
-            continue
+    for charge in _of_same_order(case, view.intents, view.body, charges):
         if is_paid(charge):
             return Clearance(False, "needs_human", f"the customer paid as much by charge {charge.get('id')}")
         if _under_way(charge):
@@ -306,6 +324,21 @@ def _paid_otherwise(case: Object, view: View, charges: tuple[Object, ...], more:
         )
         return Clearance(False, "needs_human", reason)
     return None
+
+
+def _of_same_order(
+    case: Object, own: Sequence[str], intent: Object, charges: Sequence[Object]
+) -> Iterator[Object]:
+    """The charges since the failure, by other intents than the debt's own, that may be for the same order."""
+    failed_at = int(case["first_failed_at"].timestamp())
+    order = (intent.get("metadata") or {}).get("order_id")
+    for charge in charges:
+        theirs = (charge.get("metadata") or {}).get("order_id")
+        same_order = not (order and theirs and theirs != order)
+        as_much = (charge.get("amount"), charge.get("currency")) == (case["amount_minor"], case["currency"])
+        since = int(charge.get("created") or 0) >= failed_at
+        if charge.get("payment_intent") not in own and since and as_much and same_order:
+            yield charge
 
 
 def _without_method(gateway: Gateway, case: Object, view: View) -> Clearance | None:

@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from tinko_pipelines.ledger import anomalies, attempts, cases
-from tinko_pipelines.ledger.schema import SESSION, attempt, network_attempt, recovery_case
+from tinko_pipelines.ledger.schema import SESSION, attempt, case_event, network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger, insert_ignoring
 from tinko_pipelines.retry import looks, unreadable
 from tinko_pipelines.retry.answers import UNCAPTURED, Outcome
 
-_LOOKED = ("unread", "key_refused", "no_trace_yet")
+_LOOKED = ("unread", "key_refused", "no_right", "no_trace_yet")
 """Answers of a look only: what the call itself was answered with stays known."""
 
 
@@ -125,8 +125,10 @@ def _keep_open(
     if row["state"] in ("processing", "requires_action"):
         state = row["state"]
     called_at = row["called_at"] or at
-    if row["operation"] == SESSION and state == "requires_action":
-        next_poll_at: datetime | None = looks.next_look_at_page(called_at, at, case["due_at"])
+    if row["operation"] == SESSION:
+        next_poll_at: datetime | None = looks.next_look_at_page(
+            called_at, state, polls, at, case["due_at"], str(values["answer"])
+        )
     else:
         next_poll_at = looks.next_look(called_at, state, polls, at, outcome.wait_hours)
     if not attempts.update(
@@ -142,7 +144,7 @@ def _keep_open(
         reason = f"charge {values['charge_id']} is not captured: capture it at Stripe, or cancel the intent"
     if looks.persons_business(called_at, state, at):
         reason = f"the outcome is unknown a day after the call: {outcome.detail or outcome.answer}"
-    if row["operation"] == SESSION and at - called_at > looks.PAGE_LONGEST:
+    if row["operation"] == SESSION and looks.is_overdue(called_at, str(values["answer"]), at):
         reason = f"the page at Stripe does not come to its end: {outcome.detail or outcome.answer}"
     if values["answer"] == "idempotency_error":
         reason = "Stripe knows this attempt's key with other parameters"
@@ -276,9 +278,23 @@ def _advance_case(
             # Handed back it could be planned anew or written to again, though somebody may have stopped it.
             cases.close(connection, case, "exhausted", reason, at, actor, attempt_id=row["id"], **values)
             return
+        if row["operation"] == SESSION and not _is_for_this(connection, row):
+            cases.change(connection, case, at, **values)
+            return
         cases.reopen(connection, case, due_at, at, actor, attempt_id=row["id"], reason=reason, **values)
     else:
         cases.change(connection, case, at, due_at=due_at, **values)
+
+
+def _is_for_this(connection: Connection, row: dict[str, Any]) -> bool:
+    """Whether the case went to a person because of this attempt, so that it is his no more once that is settled."""
+    last = (
+        select(case_event.c.attempt_id)
+        .where(case_event.c.case_id == row["case_id"], case_event.c.to_state == "needs_human")
+        .order_by(case_event.c.id.desc())
+        .limit(1)
+    )
+    return bool(connection.execute(last).scalar() == row["id"])
 
 
 def _due_after(

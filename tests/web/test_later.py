@@ -8,9 +8,9 @@ from sqlalchemy.exc import IntegrityError
 from tests.retry.shop import Shop
 from tests.web.counter import Customer, link_for
 from tests.web.test_paying import declined, paid
-from tinko_pipelines.ledger import attempts
+from tinko_pipelines.ledger import attempts, cases
 from tinko_pipelines.ledger.schema import case_event
-from tinko_pipelines.retry.later import window
+from tinko_pipelines.retry.later import KIND, MOST, window
 
 
 def choose(customer: Customer, link: str, day: date) -> tuple[int, str]:
@@ -57,6 +57,22 @@ def test_no_other_day_can_be_chosen(shop: Shop, customer: Customer) -> None:
     assert shop.case(debt)["due_at"] == case["due_at"]
     assert choose(customer, link, found.last)[0] == 200
     assert shop.case(debt)["due_at"] < case["plan_ends_at"]
+
+
+def test_putting_off_to_the_same_day_again_leaves_no_trace_and_has_an_end(
+    shop: Shop, customer: Customer
+) -> None:
+    debt = declined(shop)["payment_intent"]
+    link, planned = link_for(shop, debt), shop.case(debt)["due_at"].date()
+    before = len(shop.rows(case_event))
+    for _ in range(3):
+        assert choose(customer, link, planned + timedelta(days=1))[0] == 200
+    assert len(shop.rows(case_event)) == before + 1
+    with shop.app.ledger.write() as connection:
+        for n in range(MOST - 1):
+            cases.record(connection, shop.case(debt), shop.app.clock.now(), "link", KIND, detail=str(n))
+    assert choose(customer, link, planned + timedelta(days=2))[0] == 409
+    assert shop.case(debt)["due_at"].date() == planned + timedelta(days=1)
 
 
 def test_where_no_retry_is_planned_no_day_is_offered(shop: Shop, customer: Customer) -> None:

@@ -4,15 +4,17 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from tinko_pipelines.ledger import cases, links
-from tinko_pipelines.ledger.schema import BLOCKING, attempt
+from tinko_pipelines.ledger.schema import BLOCKING, attempt, case_event
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.settle import load_case
 
 ACTOR = "link"
 KIND = "postponed"
+MOST = 10
+"""So often a case is put off; each time stays in its history for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,11 @@ def postpone(ledger: Ledger, link: dict[str, Any], day: date, now: datetime) -> 
         if not found.first <= day <= found.last:
             return "outside"
         at = max(case["due_at"], datetime.combine(day, case["due_at"].timetz()))
+        if at == case["due_at"] == case["not_before"]:
+            return "done"
+        told = select(func.count()).where(case_event.c.case_id == case["id"], case_event.c.kind == KIND)
+        if connection.execute(told).scalar_one() >= MOST:
+            return "no_window"
         cases.change(connection, case, now, not_before=at, due_at=at)
         cases.record(
             connection,

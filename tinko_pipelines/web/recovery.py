@@ -24,9 +24,10 @@ from starlette.routing import BaseRoute, Route
 
 from tinko_pipelines.errors import TinkoError
 from tinko_pipelines.ledger import links
-from tinko_pipelines.retry.checkout import Till, Way
+from tinko_pipelines.retry.checkout import Till
+from tinko_pipelines.retry.checkout_make import Way
 from tinko_pipelines.retry.later import postpone, window
-from tinko_pipelines.web.limit import Guesses
+from tinko_pipelines.web.limit import Presses
 from tinko_pipelines.web.recovery_page import STYLE_HASH, Said, page
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def routes(app: App, boundary: Callable[[str], None] = lambda _name: None) -> li
 class _Desk:
     def __init__(self, app: App, boundary: Callable[[str], None]) -> None:
         self._app, self._boundary = app, boundary
-        self._guesses = Guesses()
+        self._presses = Presses()
         self._turns = threading.Condition()
         self._at_it: set[str] = set()
         self._waiting: Counter[str] = Counter()
@@ -88,10 +89,7 @@ class _Desk:
         )
 
     def _answered(self, request: Request, act: Callable[[str, Row, Row], Response]) -> Response:
-        """The answer to a good link; 404 to everything else, and to whoever guesses too often."""
-        address = request.client.host if request.client else ""
-        if self._guesses.refused(address):
-            raise HTTPException(404)
+        """The answer to a good link, whoever else is behind the same address; 404 to everything else."""
         if request.headers.get("sec-fetch-site") in ("cross-site", "same-site") and request.method == "POST":
             raise HTTPException(404)
         token = str(request.path_params["token"])
@@ -99,8 +97,9 @@ class _Desk:
             with self._app.ledger.read() as connection:
                 found = links.find(connection, token)
             if found is None or not self._serves(*found):
-                self._guesses.note(address)
                 raise HTTPException(404)
+            if request.method == "POST" and not self._presses.allowed(found[0]["id"]):
+                return self._html(self._said("wait", found[1], again=True, token=token), 503)
             if request.method == "GET" and found[0]["first_opened_at"] is None:
                 with self._app.ledger.write(durable=False) as connection:
                     links.opened(connection, found[0], self._app.clock.now())

@@ -17,7 +17,8 @@ from tinko_pipelines.ledger.control import charging_allowed
 from tinko_pipelines.ledger.schema import BLOCKING, SESSION, attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry import janitor
-from tinko_pipelines.retry.checkout_look import NOT_READ, find, name_of, page_row
+from tinko_pipelines.retry.checkout_book import page_row
+from tinko_pipelines.retry.checkout_look import NOT_READ, find, name_of
 from tinko_pipelines.retry.checkout_make import ACTOR, Maker, Way, can_be_made, way_of
 from tinko_pipelines.retry.preflight import Clearance, before_page, beside_page
 from tinko_pipelines.retry.settle import load_case

@@ -4,19 +4,16 @@ Whatever a crash has left of it is taken over here. A page that the ledger does 
 nobody can pay on it, and it is closed; no successor is made before Stripe shows all that could still be paid as over.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable
 from typing import Any
-
-from sqlalchemy import Connection
 
 from tinko_pipelines.clock import Clock
 from tinko_pipelines.gateway.port import Gateway
-from tinko_pipelines.ledger import anomalies, cases, links
+from tinko_pipelines.ledger import cases
 from tinko_pipelines.ledger.attempts import frozen_parameters
-from tinko_pipelines.ledger.schema import checkout_session
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.retry.answers import Outcome
+from tinko_pipelines.retry.checkout_book import page_row, settle_page, tell_refused
 from tinko_pipelines.retry.checkout_look import (
     INTENTS,
     NOT_READ,
@@ -30,13 +27,10 @@ from tinko_pipelines.retry.checkout_look import (
     intent_at,
     name_of,
     page_at,
-    page_row,
 )
 from tinko_pipelines.retry.looks import BANK_DEBIT, PAGE_GRACE
 from tinko_pipelines.retry.preflight import View, paid_besides
-from tinko_pipelines.retry.settle import load_case, settle_within
 
-ACTOR = "janitor"
 CANCEL_UNKNOWN = "cancel_unknown"
 """What became of cancelling the old intent is not known, so it is cancelled again before anything else."""
 
@@ -79,61 +73,6 @@ def follow(
     """
     followed = _Follow(ledger, gateway, row, case, page_row(ledger, row["id"]), clock, boundary)
     return followed.all(None if made is None else Seen("open", made))
-
-
-def settle_page(ledger: Ledger, row: Row, page: Row, outcome: Outcome, now: datetime, **more: Any) -> bool:
-    """Store what became of a page in one transaction, if the fence is still ours: attempt, page, link and case."""
-    with ledger.write() as connection:
-        return settle_page_within(ledger, connection, row, page, outcome, now, **more)
-
-
-def settle_page_within(
-    ledger: Ledger,
-    connection: Connection,
-    row: Row,
-    page: Row,
-    outcome: Outcome,
-    now: datetime,
-    actor: str = ACTOR,
-    *,
-    close_as: str | None = None,
-    live_object_id: str | None = None,
-    paid_twice: Sequence[Mapping[str, Any]] = (),
-    **known: Any,
-) -> bool:
-    """The same as a part of the caller's transaction; `known` are columns of the page."""
-    settled = settle_within(
-        ledger, connection, row, outcome, now, actor, close_as=close_as, paid_twice=paid_twice
-    )
-    if not settled:
-        return False
-    values = {name: value for name, value in known.items() if value is not None}
-    if values:
-        connection.execute(
-            checkout_session.update().where(checkout_session.c.attempt_id == row["id"]).values(**values)
-        )
-    if live_object_id is not None:
-        case = load_case(ledger, connection, row["case_id"])
-        names = {"live_object_id": live_object_id, "payment_intent_id": live_object_id}
-        cases.change(connection, case, now, **names)
-    if outcome.state == "succeeded":
-        links.used(connection, page["link_id"], now)
-    return True
-
-
-def tell_refused(ledger: Ledger, row: Row, subject: str, why: str, at: datetime) -> None:
-    """Have a person told that Stripe takes no request for pages; retries go on, and no key is given up for it."""
-    with ledger.write() as connection:
-        anomalies.note(
-            connection,
-            row["account_id"],
-            "pages_refused",
-            subject,
-            at,
-            case_id=row["case_id"],
-            detail=f"Stripe refuses a payment page: {why}"[:500],
-            proposal="give the key the right to write Checkout Sessions, or mend what is said; nothing was cancelled for it",
-        )
 
 
 class _Follow:

@@ -6,12 +6,8 @@ Nothing here writes to the ledger. What is not in the table counts as not read: 
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
-
 from tinko_pipelines.gateway.port import Gateway
 from tinko_pipelines.gateway.records import Answer
-from tinko_pipelines.ledger.schema import checkout_session
-from tinko_pipelines.ledger.store import Ledger
 
 SESSIONS = "/v1/checkout/sessions"
 INTENTS = "/v1/payment_intents"
@@ -87,15 +83,6 @@ def expired(gateway: Gateway, row: Row, session_id: str) -> Seen:
     gateway.post(f"{SESSIONS}/{session_id}/expire", {}, key, row["api_version"])
     shown = page_at(gateway, session_id)
     return shown if shown.status != "none" else Seen("unread", reason=shown.reason)
-
-
-def page_row(ledger: Ledger, attempt_id: str) -> Row:
-    """What the ledger knows of a page beside its attempt."""
-    with ledger.read() as connection:
-        found = connection.execute(
-            select(checkout_session).where(checkout_session.c.attempt_id == attempt_id)
-        )
-        return dict(found.mappings().one())
 
 
 def find(gateway: Gateway, row: Row, page: Row, case: Row) -> Seen:

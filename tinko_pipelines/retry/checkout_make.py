@@ -21,8 +21,9 @@ from tinko_pipelines.ledger.schema import SESSION, attempt, checkout_session, re
 from tinko_pipelines.ledger.store import Ledger, repeated
 from tinko_pipelines.retry import checkout_end
 from tinko_pipelines.retry.answers import Outcome, interpret
-from tinko_pipelines.retry.checkout_end import CANCEL_UNKNOWN, settle_page, settle_page_within
-from tinko_pipelines.retry.checkout_look import NOT_READ, SESSIONS, Object, Row, expired, give_up, page_row
+from tinko_pipelines.retry.checkout_book import page_row, settle_page, settle_page_within, tell_refused
+from tinko_pipelines.retry.checkout_end import CANCEL_UNKNOWN
+from tinko_pipelines.retry.checkout_look import NOT_READ, SESSIONS, Object, Row, expired, give_up
 from tinko_pipelines.retry.preflight import LOOK_LASTS, View
 from tinko_pipelines.retry.settle import load_case
 
@@ -191,7 +192,7 @@ class Maker:
         if status in (400, 402, 403, 404) and made.error_type != "idempotency_error":
             settle_page(self.ledger, row, page, Outcome("abandoned", "no_page", detail=why), now, actor=ACTOR)
             subject = str(row["account_id"] if status == 403 else row["object_id"])
-            checkout_end.tell_refused(self.ledger, row, subject, why, now)
+            tell_refused(self.ledger, row, subject, why, now)
             return Way("ask")
         outcome = interpret(made)
         if status != 401 and outcome.state != "unknown":

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo notebook explore docs mail test coverage ui properties bench bench-door bench-ingest bench-mail bench-model crash mutants crash-dagster crash-ingest clean
+.PHONY: setup demo notebook explore docs mail test coverage ui properties bench bench-door bench-ingest bench-mail bench-model flood crash mutants crash-dagster crash-ingest clean
 
 setup: $(STAMP)
 
@@ -69,6 +69,11 @@ properties: setup
 bench: setup
 	$(BIN)/python -m benchmarks.drain.throughput
 	$(BIN)/python -m benchmarks.drain.claims
+
+# Ten thousand webhooks at once on each ledger, doubled and shuffled, the server killed in between; FLOOD=n for another number.
+FLOOD ?= 10000
+flood: setup
+	TINKO_FLOOD=$(FLOOD) $(BIN)/python -m pytest -q -s tests/web/test_flood.py
 
 # How soon webhooks are answered, on both databases.
 bench-door: setup

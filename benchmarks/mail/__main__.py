@@ -34,7 +34,7 @@ from tinko_pipelines.outreach.send import send_due
 from tinko_pipelines.outreach.smtp import SmtpTransport
 from tinko_pipelines.settings import Settings
 
-NOW = datetime(2026, 11, 1, tzinfo=UTC)
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 DURABLE = "-c shared_buffers=256MB -c max_wal_size=2GB"
 CASES = """
 INSERT INTO recovery_case (id, account_id, livemode, debt_kind, debt_id, live_object_id, invoice_id, customer_id,

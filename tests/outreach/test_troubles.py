@@ -23,6 +23,7 @@ from tinko_pipelines.outreach.links import drawn_link
 from tinko_pipelines.outreach.merchant import Merchant
 from tinko_pipelines.outreach.smtp import SmtpTransport
 from tinko_pipelines.outreach.transport import FileTransport
+from tinko_pipelines.retry.due import anything_due
 
 
 class Strict(Sink):
@@ -158,6 +159,8 @@ def test_a_page_opened_while_mails_go_out_costs_no_mail(ledger: Ledger, tmp_path
         connection.execute(message.update().where(message.c.step > 1).values(state="dropped"))
     assert send(ledger, stripe, FileTransport(tmp_path)).later == 1
     assert states(ledger)[0] == ("scheduled", None)
+    # Nor does it call for a run every minute meanwhile.
+    assert anything_due(ledger, NOW + timedelta(hours=1), "default").messages == int(ends)
     assert send(ledger, stripe, FileTransport(tmp_path)).sent == int(ends)
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -42,14 +43,17 @@ def opened(content: bytes, message_id: str, salt: bytes) -> bytes | None:
     return zlib.decompressobj().decompress(packed, MOST_BYTES)
 
 
+@cache
 def _cipher(salt: bytes) -> AESGCM:
     return AESGCM(sha256(b"tinko mail body" + salt).digest())
 
 
 def fix(connection: Connection, row: dict[str, Any], sealed: bytes, at: datetime) -> None:
     """Keep what a message says, unless it was claimed and so fixed before."""
+    # What ignores a row that is there is compiled anew each time, which takes longer than the rest.
+    first = row["fence"] == 0
     connection.execute(
-        insert_ignoring(connection.dialect.name, message_body),
+        message_body.insert() if first else insert_ignoring(connection.dialect.name, message_body),
         {
             "message_id": row["id"],
             "case_id": row["case_id"],

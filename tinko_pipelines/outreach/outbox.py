@@ -57,7 +57,7 @@ def claim(
         with ledger.write() as connection:
             for one in answered:
                 settle_in(ledger, connection, one.row, "sent", one.at, owner=one.owner, sent_at=one.at)
-            asked = {"a_message": row["id"], **_wanted(row)}
+            asked = {"a_message": row["id"], "a_fence": row["fence"], **_wanted(row)}
             query = ledger.built(_claiming, row["kind"])
             taken = connection.execute(query, {**values, **asked}).rowcount == 1
             if taken:
@@ -103,7 +103,12 @@ def _claiming(ledger: Ledger, kind: str) -> Any:
     names = ("claimed_at", "owner", "address_hmac", "message_id_header", "subject", "variant")
     return (
         message.update()
-        .where(message.c.id == bindparam("a_message"), message.c.state == "scheduled", wanted.exists())
+        .where(
+            message.c.id == bindparam("a_message"),
+            message.c.fence == bindparam("a_fence"),
+            message.c.state == "scheduled",
+            wanted.exists(),
+        )
         .values(
             state="sending",
             fence=message.c.fence + 1,

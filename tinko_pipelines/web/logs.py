@@ -3,13 +3,12 @@
 Bodies, queries, paths, headers and the texts of foreign errors never come here: tokens, addresses and secrets lie in them.
 """
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
-
-import orjson
 
 FRAMES_MOST = 12
 _log = logging.getLogger("tinko.web")
@@ -27,7 +26,8 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[0] is not None:
             line |= {"error": record.exc_info[0].__name__, "raised": _places(record.exc_info[2])}
-        return orjson.dumps(line, default=str).decode()
+        # Outside of ASCII there are more ends of lines, and words that a terminal obeys.
+        return json.dumps(line, default=str, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
 def _places(trace: TracebackType | None) -> list[str]:

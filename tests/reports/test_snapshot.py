@@ -83,7 +83,7 @@ def test_friendly_views_say_the_same_in_whole_units(published: Settings) -> None
     assert query(published, views, 1).rows == tables
     found = query(
         published,
-        'SELECT "Currency", sum("Failed amount") FROM friendly."Recovery debts" GROUP BY ALL ORDER BY ALL',
+        'SELECT "Currency", sum("Failed amount") FROM friendly."Failed payments" GROUP BY ALL ORDER BY ALL',
         10,
     ).rows
     minor = "SELECT currency, sum(failed_amount_minor) FROM fct_failed_payments GROUP BY ALL ORDER BY ALL"

@@ -57,8 +57,13 @@ def report_assets(manifest: Mapping[str, Any]) -> list[AssetsDefinition]:
         context: AssetExecutionContext, tinko: TinkoResource
     ) -> Iterator[MaterializeResult | AssetCheckResult]:  # type: ignore[type-arg]
         """Build and test the whole project; a test that fails stops the snapshot."""
-        keys = {spec.metadata[UNIQUE_ID]: spec.key for spec in context.assets_def.specs}
-        checks = {spec.metadata[UNIQUE_ID]: spec for spec in context.assets_def.check_specs if spec.metadata}
+        wanted, held = context.selected_asset_keys, context.selected_asset_check_keys
+        keys = {one.metadata[UNIQUE_ID]: one.key for one in context.assets_def.specs if one.key in wanted}
+        checks = {
+            one.metadata[UNIQUE_ID]: one
+            for one in context.assets_def.check_specs
+            if one.metadata and one.key in held
+        }
         for node in tinko.app().build_marts().nodes:
             if node.unique_id in keys:
                 yield MaterializeResult(asset_key=keys[node.unique_id], metadata={"seconds": node.seconds})

@@ -70,8 +70,7 @@ timing_job = define_asset_job(
 
 report_job = define_asset_job(
     "report_job",
-    selection=AssetSelection.assets(ledger_export)
-    | AssetSelection.assets("recovery_report").upstream() & AssetSelection.groups("report"),
+    selection=AssetSelection.assets(ledger_export) | AssetSelection.groups("report"),
     executor_def=in_process_executor,
     description="Export the ledger, build and test the marts, publish snapshot and report, check every invariant.",
 )

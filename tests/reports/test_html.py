@@ -81,7 +81,10 @@ def test_immature_months_and_holdout_are_named(page: str) -> None:
 
 
 def test_nothing_is_fetched_and_every_chart_has_a_name(page: str) -> None:
-    assert not re.search(r"""(src|href)\s*=|url\(|@import|https?://""", page)
+    assert not re.search(r"""src\s*=|href\s*=\s*"?[^"#]|url\(|@import|https?://""", page)
+    targets = set(re.findall(r'href="#(\w+)"', page))
+    assert targets <= set(re.findall(r'id="(\w+)"', page)), "each link of the page leads somewhere in it"
+    assert len(targets) == 14
     assert read(page).bare_charts == 0
     assert page.count("<svg") >= 10
     assert "prefers-color-scheme: dark" in page

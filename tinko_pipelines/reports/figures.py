@@ -1,13 +1,14 @@
 """What the HTML report shows, read from the snapshot: metrics by their names, and marts that no metric is. No layout.
 
-Counts of accounts and currencies are added up where a picture is by count; amounts never cross a currency.
+Counts of accounts and currencies are added up where a picture is by count; amounts never cross a currency. What a mart has is
+summed from its rows, so that a million debts are looked through for slices and totals alone.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinko_pipelines.reports.metrics import MODE, measured
+from tinko_pipelines.reports.metrics import MODE, measured, rows
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,7 +28,9 @@ MATURE = f"""SELECT cohort_month, bool_and(is_mature) AS is_mature, max(last_res
 QUERIES = {
     "costs": f"""SELECT currency, sum(executed_attempts)::bigint AS attempts, sum(messages_sent)::bigint AS messages,
         sum(recovered_count)::bigint AS recovered_count,
+        sum(recovered_amount_minor)::bigint AS recovered_amount_minor,
         sum(network_fee_minor + mail_cost_minor)::bigint AS fee_minor,
+        sum(network_fee_minor + mail_cost_minor) / nullif(sum(recovered_amount_minor), 0)::double AS fee_each,
         sum(disputes_after_recovery_count)::bigint AS disputes,
         sum(disputes_after_recovery_amount_minor)::bigint AS disputes_minor,
         sum(reversed_amount_minor)::bigint AS reversed_minor,
@@ -58,40 +61,23 @@ Rows = list[dict[str, Any]]
 
 
 def figures(connection: duckdb.DuckDBPyConnection) -> dict[str, Rows]:
-    """The rows of every picture and table by its name."""
-
-    def rows(sql: str) -> Rows:
-        cursor = connection.execute(sql)
-        names = [column[0] for column in cursor.description or []]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-    cohorts = {row["cohort_month"]: row for row in rows(MATURE)}
-    reasons = measured(
-        connection,
-        ("recovered_count", "recovered_amount_minor"),
-        ("recovered_by", "currency"),
-        "is_recovered",
-    )
+    """The rows of the report's first pictures and tables by their names."""
+    cohorts = {row["cohort_month"]: row for row in rows(connection, MATURE)}
+    by_month = measured(connection, RATES, ["cohort_month"], mart="recovery_cohorts")
+    amounts = measured(connection, AMOUNTS, ["cohort_month", "currency"], mart="recovery_cohorts")
+    methods = ("recovered_count", "recovered_amount_minor")
+    reasons = measured(connection, methods, ["recovered_by", "currency"], mart="recovery_by_method")
+    tries = ("executed_count", "succeeded_count", "success_rate")
     return {
-        "cohorts": [
-            row | cohorts[row["cohort_month"]] for row in measured(connection, RATES, ["cohort_month"])
-        ],
+        "cohorts": [row | cohorts[row["cohort_month"]] for row in by_month],
         "cohort_amounts": sorted(
-            (
-                row | cohorts[row["cohort_month"]]
-                for row in measured(connection, AMOUNTS, ["cohort_month", "currency"])
-            ),
+            (row | cohorts[row["cohort_month"]] for row in amounts),
             key=lambda row: (row["cohort_month"], -row["failed_count"], row["currency"]),
         ),
         "reason_amounts": _shares(reasons),
-        "attempts": measured(
-            connection,
-            ("executed_count", "succeeded_count", "success_rate"),
-            ["executed_n"],
-            "executed_n > 0",
-        ),
-        "firsts": _firsts(connection, rows),
-        **{name: rows(sql) for name, sql in QUERIES.items()},
+        "attempts": measured(connection, tries, ["attempt_number"], mart="recovery_by_attempt_number"),
+        "firsts": _firsts(connection),
+        **{name: rows(connection, sql) for name, sql in QUERIES.items()},
     }
 
 
@@ -100,12 +86,21 @@ def _shares(reasons: Rows) -> Rows:
     whole: dict[str, int] = {}
     for row in reasons:
         whole[row["currency"]] = whole.get(row["currency"], 0) + row["recovered_amount_minor"]
-    found = [row | {"share": row["recovered_amount_minor"] / whole[row["currency"]]} for row in reasons]
+    found = [
+        row
+        | {
+            "all_amount_minor": whole[row["currency"]],
+            "share": row["recovered_amount_minor"] / whole[row["currency"]],
+        }
+        for row in reasons
+    ]
     return sorted(found, key=lambda row: (row["currency"], -row["recovered_amount_minor"]))
 
 
-def _firsts(connection: duckdb.DuckDBPyConnection, rows: Any) -> Rows:
+def _firsts(connection: duckdb.DuckDBPyConnection) -> Rows:
     names = ("first_attempt_count", "failed_first_attempt_count", "failure_rate_count")
     (found,) = measured(connection, names)
-    (span,) = rows(f"SELECT min(day) AS first_day, max(day) AS last_day FROM recovery_daily WHERE {MODE}")
+    (span,) = rows(
+        connection, f"SELECT min(day) AS first_day, max(day) AS last_day FROM recovery_daily WHERE {MODE}"
+    )
     return [found | span]

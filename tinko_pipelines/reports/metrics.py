@@ -1,7 +1,8 @@
 """Asks the snapshot for metrics by name. What each of them is says the snapshot's own table `metrics`; nothing is defined here.
 
 Amounts are never added up over currencies, nor anything over test and live: an amount without `currency` among its
-columns gets it, and where there is live data, test data is left out.
+columns gets it, and where there is live data, test data is left out. A mart has a column of each metric's name, so
+that what a mart has can be summed from its few rows and not from facts.
 """
 
 from __future__ import annotations
@@ -56,9 +57,12 @@ def catalogue(connection: duckdb.DuckDBPyConnection) -> Catalogue:
     }
 
 
-def metrics_sql(known: Catalogue, names: Sequence[str], by: Iterable[str] = (), where: str = "") -> str:
+def metrics_sql(
+    known: Catalogue, names: Sequence[str], by: Iterable[str] = (), where: str = "", mart: str | None = None
+) -> str:
     """One SELECT of these metrics by these columns, ordered by them; all metrics must be made of one table.
 
+    With a `mart` its columns of the metrics' names are summed, and ratios made of those sums; it must have them and `by`.
     Raises InputError, with what was probably meant, for a name that is none.
     """
     found = [_known(known, name) for name in names[:METRICS_MOST]]
@@ -70,7 +74,7 @@ def metrics_sql(known: Catalogue, names: Sequence[str], by: Iterable[str] = (), 
             f"{', '.join(names)} are made of {' and '.join(tables)}: ask for those of one at a time"
         )
     columns = list(dict.fromkeys(by))
-    for column in columns:
+    for column in () if mart else columns:
         if column not in found[0].dimensions:
             raise InputError(
                 f"{found[0].name} cannot be broken down by {column!r}{_meant(column, found[0].dimensions)};"
@@ -78,25 +82,34 @@ def metrics_sql(known: Catalogue, names: Sequence[str], by: Iterable[str] = (), 
             )
     if "currency" not in columns and any(one.is_amount for one in found):
         columns.append("currency")
-    selected = [*columns, *(f"{_expression(known, one)} AS {one.name}" for one in found)]
+    selected = [*columns, *(f"{_expression(known, one, mart)} AS {one.name}" for one in found)]
     filters = [MODE, *([f"({where})"] if where else [])]
     grouped = f" GROUP BY {', '.join(columns)} ORDER BY {', '.join(columns)}" if columns else ""
-    return f"SELECT {', '.join(selected)} FROM {tables[0]} WHERE {' AND '.join(filters)}{grouped}"
+    return f"SELECT {', '.join(selected)} FROM {mart or tables[0]} WHERE {' AND '.join(filters)}{grouped}"
 
 
 def measured(
-    connection: duckdb.DuckDBPyConnection, names: Sequence[str], by: Iterable[str] = (), where: str = ""
+    connection: duckdb.DuckDBPyConnection,
+    names: Sequence[str],
+    by: Iterable[str] = (),
+    where: str = "",
+    mart: str | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of these metrics by these columns, from an opened snapshot."""
-    cursor = connection.execute(metrics_sql(catalogue(connection), names, by, where))
+    """The rows of these metrics by these columns, from an opened snapshot; from a `mart` where one has them."""
+    return rows(connection, metrics_sql(catalogue(connection), names, by, where, mart))
+
+
+def rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
+    """What a query on an opened snapshot finds, by the names of its columns."""
+    cursor = connection.execute(sql)
     columns = [column[0] for column in cursor.description or []]
     return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _expression(known: Catalogue, one: Metric) -> str:
+def _expression(known: Catalogue, one: Metric, mart: str | None) -> str:
     if one.summed is not None:
-        return f"coalesce(sum({one.summed}), 0)::bigint"
-    above, below = (_expression(known, known[str(name)]) for name in (one.numerator, one.denominator))
+        return f"coalesce(sum({one.name if mart else one.summed}), 0)::bigint"
+    above, below = (_expression(known, known[str(name)], mart) for name in (one.numerator, one.denominator))
     return f"{above} / nullif({below}, 0)::double"
 
 

@@ -42,13 +42,15 @@ def summary(settings: Settings) -> dict[str, Any]:
             key=lambda row: (-row["failed_count"], row["currency"]),
         )
         categories = sorted(
-            measured(connection, PARTS, ["category"]), key=lambda row: (-row["failed_count"], row["category"])
+            measured(connection, PARTS, ["category"], mart="recovery_by_category"),
+            key=lambda row: (-row["failed_count"], row["category"]),
         )
         moves = {}
-        for row in sorted(measured(connection, ("failed_count",), ["category", "move"]), key=_by_count):
+        usual = measured(connection, ("failed_count",), ["category", "move"], mart="recovery_by_category")
+        for row in sorted(usual, key=_by_count):
             moves[row["category"]] = row["move"]
         reasons = sorted(
-            measured(connection, ("recovered_count",), ["recovered_by"], "is_recovered"),
+            measured(connection, ("recovered_count",), ["recovered_by"], mart="recovery_by_method"),
             key=_by_count,
             reverse=True,
         )

@@ -3,6 +3,7 @@
 from datetime import date, datetime
 
 from tinko_pipelines.money import decimals, format_minor
+from tinko_pipelines.reports.metrics import Metric
 
 REASONS = {
     "own_retry": ("Our retry", "an attempt of ours succeeded"),
@@ -35,6 +36,9 @@ CATEGORIES = {
 }
 """Where the category's own name, with spaces, would not do."""
 NONE = "–"
+WEEKDAYS = {1: "Mon", 2: "Tue", 3: "Wed", 4: "Thu", 5: "Fri", 6: "Sat", 7: "Sun"}
+THIN = 30
+"""A share of fewer is shown as thin: it may well be eighteen points off."""
 
 
 def category(name: str) -> str:
@@ -95,3 +99,37 @@ def nth(number: int) -> str:
     """`1st`, `2nd`, `3rd`, `4th`."""
     ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
+
+
+def points(difference: float | None) -> str:
+    """A difference of two shares: `0.031` as `+3.1 points`."""
+    if difference is None:
+        return NONE
+    return f"{difference * 100:+.1f} points".replace("-", "\N{MINUS SIGN}")
+
+
+def amount_of(part_minor: int, whole_minor: int, currency: str) -> str:
+    """An amount with the amount it is a part of; the currency once."""
+    part = money(part_minor, currency).rsplit(" ", 1)[0]
+    return f"{part} of {money(whole_minor, currency)}"
+
+
+def value(metric: Metric, number: float | None, currency: str | None) -> str:
+    """A metric's value as it wants to be written: a count, an amount, a share, or a figure per recovery."""
+    if number is None:
+        return NONE
+    if metric.numerator is None:
+        return count(int(number)) if currency is None else money(int(number), currency)
+    return times(number) if metric.name.endswith("_per_recovery") else percent(number)
+
+
+def parts(metric: Metric, part: int | None, whole: int | None, currency: str | None) -> str:
+    """The numerator and the denominator of a metric that is a quotient; empty for one that is a sum."""
+    if part is None or whole is None:
+        return ""
+    return of(part, whole) if currency is None else amount_of(part, whole, currency)
+
+
+def template(name: str) -> str:
+    """The name of a mail in plain words."""
+    return name.replace("_", " ").capitalize()

@@ -1,8 +1,9 @@
 """From lake and ledger to what people read: dbt marts, the published snapshot, the report."""
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dagster import (
@@ -19,6 +20,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_
 from assets.ingest import OWNERS
 from assets.recovery import bars, ledger_export
 from resources import TinkoResource
+from tinko_pipelines.reports.digest import Digest, Share
 
 UNIQUE_ID = "dagster_dbt/unique_id"
 SAME_EXPORT = DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True)
@@ -42,6 +44,26 @@ class _Translator(DagsterDbtTranslator):
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
         return OWNERS
+
+
+def cell(text: str) -> str:
+    """Text that somebody else has named, as one cell of a Markdown table: nothing of it is markup."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&])", r"\\\1", text.replace("\n", " "))
+
+
+def rates(shares: Iterable[Share]) -> MetadataValue:
+    """Shares as a Markdown table with bars, each beside its denominator."""
+    rows = [
+        f"| {cell(one.name)} | {one.part:,} of {one.whole:,} | {one.rate or 0:.1%} | {'█' * round(20 * (one.rate or 0))} | {cell(one.note)} |"
+        for one in shares
+    ]
+    return MetadataValue.md("\n".join(["| | recovered | rate | | |", "|---|---:|---:|---|---|", *rows]))
+
+
+def _change(told: Digest) -> str:
+    rows = [f"| {' | '.join(map(cell, row))} |" for row in told.changes]
+    head = ["", "| rate | now | change | before |", "|---|---:|---:|---:|"] if rows else []
+    return "\n".join([cell(told.compared), *head, *rows])
 
 
 def report_assets(manifest: Mapping[str, Any]) -> list[AssetsDefinition]:
@@ -108,7 +130,19 @@ def report_assets(manifest: Mapping[str, Any]) -> list[AssetsDefinition]:
         description="The report for people, one file that opens anywhere.",
     )
     def recovery_report(tinko: TinkoResource) -> MaterializeResult:  # type: ignore[type-arg]
-        """Write the HTML report from the snapshot."""
-        return MaterializeResult(metadata={"path": MetadataValue.path(tinko.app().write_report())})
+        """Write the HTML report from the snapshot, and show its headline where the run is looked at."""
+        app = tinko.app()
+        path, told = app.write_report(), app.digest()
+        return MaterializeResult(
+            metadata={
+                "path": MetadataValue.path(path),
+                "headline": MetadataValue.md(
+                    "\n\n".join((f"**{cell(told.headline)}**", *map(cell, told.sentences)))
+                ),
+                "by_month_of_failure": rates(told.months),
+                "by_category": rates(told.categories),
+                "change": MetadataValue.md(_change(told)),
+            }
+        )
 
     return [dbt_models, recovery_snapshot, recovery_report]

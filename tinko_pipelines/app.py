@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tinko_pipelines.privacy.erase import Erasing
     from tinko_pipelines.reconcile import Reconciled
     from tinko_pipelines.reports.dbt_runner import BuildResult
+    from tinko_pipelines.reports.digest import Digest
     from tinko_pipelines.reports.query import QueryResult
     from tinko_pipelines.retry.drain import DrainResult
     from tinko_pipelines.retry.due import DueSummary
@@ -224,6 +225,12 @@ class App(Planning):
         from tinko_pipelines.reports.summary import summary
 
         return summary(self.settings)
+
+    def digest(self) -> Digest:
+        """The published snapshot in a few sentences and small tables."""
+        from tinko_pipelines.reports.digest import digest
+
+        return digest(self.settings)
 
     def metrics_sql(self, names: Sequence[str], by: Sequence[str], where: str) -> str:
         """The SELECT for these metrics by these columns on the published snapshot."""

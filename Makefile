@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo notebook mail test coverage ui properties bench bench-door bench-ingest bench-mail bench-model crash mutants crash-dagster crash-ingest clean
+.PHONY: setup demo notebook explore docs mail test coverage ui properties bench bench-door bench-ingest bench-mail bench-model crash mutants crash-dagster crash-ingest clean
 
 setup: $(STAMP)
 
@@ -24,6 +24,14 @@ ui: setup
 # The model's notebook on loopback; ARGS='--attempts FILE --outcome COLUMN' takes another table than the training set.
 notebook: setup
 	$(BIN)/marimo edit --skip-update-check docs/notebooks/timing_model.py -- $(ARGS)
+
+# The analyst's notebook on loopback: the snapshot, and the first questions asked of it in SQL.
+explore: setup
+	$(BIN)/marimo edit --skip-update-check docs/notebooks/recovery.py
+
+# dbt's documentation of the marts and where they come from, http://127.0.0.1:8081, until Ctrl-C; after `tinko report`.
+docs: setup
+	$(BIN)/tinko docs $(ARGS)
 
 # The outbox's newest mails in a web page, http://127.0.0.1:1080, until Ctrl-C. Needs Node; MailDev is fetched by npx.
 MAILDEV := maildev@3.0.0 --ip 127.0.0.1 --smtp 1025 --web 1080 --web-ip 127.0.0.1 --max-emails 1000

@@ -163,6 +163,12 @@ class App(Planning):
         self.publish_snapshot()
         return self.write_report()
 
+    def write_docs(self) -> Path:
+        """Write dbt's documentation of the last build as one page that needs no network."""
+        from tinko_pipelines.reports.dbt_runner import generate_docs
+
+        return generate_docs(self.settings)
+
     def export_person(self, customer_id: str, account: str | None = None) -> dict[str, Any]:
         """Everything that is kept of a customer of an account, the main one by default; InputError where that is nothing."""
         from tinko_pipelines.outreach.addresses import read_or_make_salt

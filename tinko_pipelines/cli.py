@@ -21,12 +21,13 @@ from tinko_pipelines import (
     cli_metrics,
     cli_model,
     cli_privacy,
+    cli_reports,
     cli_web,
 )
 from tinko_pipelines.console import AsJson, application, err, needs_ledger, out, show, show_work, told
 from tinko_pipelines.errors import ChecksFailedError, TinkoError
 from tinko_pipelines.settings import load_settings
-from tinko_pipelines.terminal import show_demo, show_rows, summary_lines
+from tinko_pipelines.terminal import show_demo, show_rows
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -48,6 +49,8 @@ for command in (
     cli_ledger.pause,
     cli_ledger.resume,
     cli_metrics.metric,
+    cli_reports.report,
+    cli_reports.docs,
     cli_web.serve,
 ):
     cli.command()(command)
@@ -118,21 +121,6 @@ def plan(as_json: AsJson = False) -> None:
     for notice in found.notices:
         err.print(f"planned by the ladder alone: {notice}", markup=False, highlight=False, soft_wrap=True)
     show(found.counts(), as_json)
-
-
-@cli.command()
-def report(as_json: AsJson = False) -> None:
-    """Build and test the marts, publish the snapshot, write the HTML report."""
-    app = application()
-    with err.status("Building marts, snapshot and report"):
-        path = app.report()
-        found = app.summary()
-    core = ("failed_count", "recovered_count", "recovery_rate_count", "by_currency", "attempts", "messages")
-    paths = {"snapshot": app.settings.snapshot_path, "report_path": path}
-    if as_json:
-        show({**{name: found[name] for name in core}, **paths}, as_json)
-    else:
-        show({**summary_lines(found), **paths}, as_json)
 
 
 @cli.command()

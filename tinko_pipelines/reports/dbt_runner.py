@@ -119,6 +119,19 @@ def build(settings: Settings, as_of: datetime, *, unit_tests: bool = False) -> B
     )
 
 
+def generate_docs(settings: Settings) -> Path:
+    """Write dbt's documentation of the last build as one page; its path. Raises StoreError when nothing was built."""
+    if not settings.warehouse_path.exists():
+        raise StoreError(f"there is no build to document in {settings.state} yet; run `tinko report` first")
+    mark = built_mark(settings)
+    as_of = mark.read_text() if mark.exists() else datetime.now(UTC).isoformat()
+    with only_one(settings):
+        done = _dbt(settings, ["docs", "generate", "--static", "--no-compile"], {"TINKO_DBT_AS_OF": as_of})
+        if done.returncode:
+            raise StoreError(f"dbt cannot write its documentation: {_first_error(done.stdout)}")
+    return settings.state / "dbt" / "target" / "static_index.html"
+
+
 def built_mark(settings: Settings) -> Path:
     """A file that is there only while the warehouse holds a whole, tested build."""
     return settings.state / "dbt" / "built"

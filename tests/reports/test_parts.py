@@ -35,7 +35,7 @@ def altered(told: Told, tmp_path: Path) -> Altered:
         if not told[0].snapshot_path.exists():
             publish(told[0])
         settings = told[0].model_copy(update={"state": tmp_path, **changes})
-        shutil.copy(told[0].snapshot_path, settings.snapshot_path)
+        shutil.copyfile(told[0].snapshot_path, settings.snapshot_path)
         with duckdb.connect(str(settings.snapshot_path)) as connection:
             for statement in statements:
                 connection.execute(statement)

@@ -208,6 +208,13 @@ class Settings(StateFolder):
         description="Address under which customers reach `tinko serve`, `https://pay.example.com` say. Without it mails hold no link of ours.",
     )
     link_days: int = Field(14, ge=1, le=90, description="How long a link in a mail leads to a payment page.")
+    report_recipients: str = Field(
+        "",
+        description="Who gets the report by mail each week: addresses with commas between. Nobody if empty.",
+    )
+    report_day: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = Field(
+        "mon", description="From this day of the week (UTC) on it is sent, once."
+    )
     model_promotion: Literal["manual", "auto"] = Field(
         "manual",
         description="Whether a newly trained timing model that passes every gate is put to use by itself (`auto`).",

@@ -16,6 +16,7 @@ from dagster import (
     schedule,
 )
 
+from resources import TinkoResource
 from sensors.jobs import (
     drift_job,
     email_job,
@@ -23,6 +24,7 @@ from sensors.jobs import (
     reconcile_job,
     recovery_job,
     report_job,
+    report_mail_job,
     retrain_job,
     retry_job,
     timing_job,
@@ -132,6 +134,29 @@ nightly_report = ScheduleDefinition(
     description="Each night: marts, snapshot, report, and every invariant.",
 )
 
+
+@schedule(
+    name="weekly_report",
+    job=report_mail_job,
+    cron_schedule="33 * * * *",
+    default_status=RUNNING,
+    description="Once a week, from the day in the settings on: the report by mail. Each hour until all have it.",
+)
+def weekly_report(context: ScheduleEvaluationContext, tinko: TinkoResource) -> RunRequest | SkipReason:
+    """Look who waits for it. An hour in which the mail server does not answer is followed by another."""
+    app = tinko.app()
+    waits = app.report_waits()
+    if not waits:
+        return SkipReason("nobody waits for the report")
+    if not app.settings.mails_for_real:
+        return SkipReason(f"{waits} wait for the report, but this is a dry run")
+    if not app.settings.snapshot_path.exists():
+        return SkipReason(f"{waits} wait for the report, but nothing was published yet")
+    if still_at_it(context.instance, report_mail_job.name, longest_run_seconds()):
+        return SkipReason(f"{waits} wait for the report; a run is still at it")
+    return RunRequest()
+
+
 weekly_retrain = ScheduleDefinition(
     name="weekly_retrain",
     job=retrain_job,
@@ -163,6 +188,7 @@ SCHEDULES = [
     reconcile_hourly,
     nightly_reading,
     nightly_report,
+    weekly_report,
     weekly_retrain,
     weekly_timing,
     daily_drift,

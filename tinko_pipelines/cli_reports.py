@@ -1,6 +1,6 @@
 """`tinko report` and `tinko docs`: what is made for people to read."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -8,14 +8,19 @@ from tinko_pipelines.console import AsJson, application, err, show
 from tinko_pipelines.terminal import summary_lines
 
 
-def report(as_json: AsJson = False) -> None:
+def report(
+    mail: Annotated[bool, typer.Option("--mail", help="And mail it to who has not had this week's.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Build and test the marts, publish the snapshot, write the HTML report."""
     app = application()
     with err.status("Building marts, snapshot and report"):
         path = app.report()
         found = app.summary()
     core = ("failed_count", "recovered_count", "recovery_rate_count", "by_currency", "attempts", "messages")
-    paths = {"snapshot": app.settings.snapshot_path, "report_path": path}
+    paths: dict[str, Any] = {"snapshot": app.settings.snapshot_path, "report_path": path}
+    if mail:
+        paths["mailed"] = app.mail_report().counts()
     if as_json:
         show({**{name: found[name] for name in core}, **paths}, as_json)
     else:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tinko_pipelines.reports.dbt_runner import BuildResult
     from tinko_pipelines.reports.digest import Digest
     from tinko_pipelines.reports.export import Exported
+    from tinko_pipelines.reports.mailing import Mailed
     from tinko_pipelines.reports.query import QueryResult
     from tinko_pipelines.reports.versions import Version
     from tinko_pipelines.retention.freed import Freed
@@ -67,6 +68,19 @@ class Publishing(Planning):
         self.build_marts()
         self.publish_snapshot()
         return self.write_report()
+
+    def report_waits(self) -> int:
+        """How many still wait for this week's report; cheap enough for a schedule's tick."""
+        from tinko_pipelines.reports.mailing import waiting
+
+        return waiting(self.settings, self.clock.now())
+
+    def mail_report(self) -> Mailed:
+        """Write the report and send it to everybody who has not had this week's; a dry run sends nothing."""
+        from tinko_pipelines.reports.mailing import send_report
+
+        page = self.write_report().read_bytes()
+        return send_report(self.settings, self.digest(), page, self.clock.now())
 
     def write_docs(self) -> Path:
         """Write dbt's documentation of the last build as one page that needs no network."""

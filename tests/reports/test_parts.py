@@ -10,10 +10,12 @@ from typing import Any
 import duckdb
 import pytest
 
+from assets.reports import cell, rates
 from tests.reports.synthetic import AS_OF
 from tests.reports.test_html import read
 from tinko_pipelines.reports.change import change
 from tinko_pipelines.reports.dbt_runner import BuildResult
+from tinko_pipelines.reports.digest import digest
 from tinko_pipelines.reports.heat import Cell, heat
 from tinko_pipelines.reports.html import write_report
 from tinko_pipelines.reports.losses import losses
@@ -209,3 +211,28 @@ def test_what_went_back_is_shown_as_restated(altered: Altered) -> None:
     assert "restated" in text
     assert "of these 3 debts gave everything back and are not recovered" in text
     assert len(write_report(altered(), AS_OF).read_bytes()) < 300_000
+
+
+def test_the_digest_says_what_the_report_says(altered: Altered) -> None:
+    settings = altered(
+        "DELETE FROM recovery_cohorts",
+        cohort("2026-07-01", 400, 100, True),
+        cohort("2026-08-01", 100, 50, True),
+        cohort("2026-09-01", 200, 1, False),
+    )
+    told = digest(settings)
+    assert told.headline == "43.8% of failed payments were recovered: 7 of 16; 4 are still open."
+    assert told.sentences[0] == "USD: 19.7% recovered, 57.00 of 290.00 USD failed; 180.00 USD still at risk."
+    assert told.changes[0] == ("Recovery rate", "50.0% (50 of 100)", "+25.0 points", "25.0% (100 of 400)")
+    assert [(one.name, one.part, one.whole, one.note) for one in told.months] == [
+        ("July 2026", 100, 400, ""),
+        ("August 2026", 50, 100, ""),
+        ("September 2026", 1, 200, "still maturing"),
+    ]
+    assert sum(one.whole for one in told.categories) == 16
+    table = str(rates(told.months).value)
+    assert "| August 2026 | 50 of 100 | 50.0% | ██████████ |  |" in table
+
+
+def test_names_are_no_markup_in_dagsters_markdown() -> None:
+    assert cell("a|b <script>_x_ [y](z)\n`") == r"a\|b \<script\>\_x\_ \[y\]\(z\) \`"

@@ -88,7 +88,7 @@ def test_everything_is_there() -> None:
     repository = build_definitions(load_settings()).get_repository_def()
     assert {job.name for job in repository.get_all_jobs()} >= {
         "ingest_job", "recovery_job", "retry_job", "email_job", "retrain_job", "timing_job", "report_job", "reconcile_job",
-        "inbox_job",
+        "inbox_job", "report_mail_job",
     }  # fmt: skip
     assert {sensor.name for sensor in repository.sensor_defs} == {
         "due_retries",
@@ -97,7 +97,7 @@ def test_everything_is_there() -> None:
         "drifted",
     }
     assert {each.name for each in repository.schedule_defs} == {
-        "refresh", "retry_net", "email_net", "reconcile_hourly", "nightly_reading", "nightly_report", "weekly_retrain",
+        "refresh", "retry_net", "email_net", "reconcile_hourly", "nightly_reading", "nightly_report", "weekly_report", "weekly_retrain",
         "weekly_timing", "daily_drift",
         "weekly_retention",
     }  # fmt: skip
@@ -129,7 +129,7 @@ def test_each_invariant_is_an_asset_check() -> None:
 
 def test_jobs_that_charge_or_mail_take_no_configuration_and_no_retries() -> None:
     definitions = build_definitions(load_settings())
-    for name in ("retry_job", "email_job", "inbox_job"):
+    for name in ("retry_job", "email_job", "inbox_job", "report_mail_job"):
         job = definitions.resolve_job_def(name)
         assert job.tags["dagster/max_retries"] == "0"
         assert all(not node.definition.config_schema.as_field().is_required for node in job.nodes)

@@ -29,7 +29,7 @@ def write_report(settings: Settings, as_of: datetime) -> Path:
     with opened(settings) as connection:
         shown = view(connection, totals)
     shown |= {"merchant": settings.merchant_name, "built": built.astimezone(UTC)}
-    text = _render(shown)
+    text = render("recovery.html.j2", shown)
     path = settings.report_path
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -45,7 +45,8 @@ def write_report(settings: Settings, as_of: datetime) -> Path:
     return path
 
 
-def _render(shown: dict[str, Any]) -> str:
+def render(template: str, shown: dict[str, Any]) -> str:
+    """A template of this package with what it shows; whatever is shown is text and becomes no markup."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -56,4 +57,4 @@ def _render(shown: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.globals["words"] = words
-    return environment.get_template("recovery.html.j2").render(shown)
+    return environment.get_template(template).render(shown)

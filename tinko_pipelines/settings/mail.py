@@ -69,6 +69,13 @@ class MailSettings(StateFolder):
         description="So many days before a card ends its customer gets a mail, if it is still to be charged. 0: no such mail.",
     )
     mail_weekends: bool = Field(True, description="Whether reminders go out on Saturdays and Sundays too.")
+    report_recipients: str = Field(
+        "",
+        description="Who gets the report by mail each week: addresses with commas between. Nobody if empty.",
+    )
+    report_day: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = Field(
+        "mon", description="From this day of the week (UTC) on it is sent, once."
+    )
     sequences: Path | None = Field(
         None,
         description="JSON file of your own mail sequences, in place of those that come with this version.",

@@ -74,6 +74,7 @@ def configured(home: Path) -> Path:
         "spark.eventLog.compress": "false",
         "spark.eventLog.rolling.enabled": "false",
         "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
         "spark.driver.extraJavaOptions": f"-Dderby.system.home={home}",
     }
     lines = "".join(f"{name} {value}\n" for name, value in settings.items())

@@ -27,7 +27,7 @@ def run(
 ) -> Ended:
     """Run a program in a session of its own, its output in `log`; whatever it leaves behind is ended.
 
-    CPU-seconds are those last seen, a second before a process ended at the earliest.
+    CPU-seconds of a process are as last seen, up to a second before it ended.
     """
     began, cpu, peak = time.monotonic(), dict[int, float](), 0.0
     with log.open("wb") as output:

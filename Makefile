@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo notebook explore docs mail test coverage ui properties bench bench-door bench-ingest bench-mail bench-model flood crash mutants crash-dagster crash-ingest clean
+.PHONY: setup demo notebook explore docs mail test coverage ui properties bench bench-door bench-ingest bench-mail bench-model flood crash mutants crash-dagster crash-ingest spark clean
 
 setup: $(STAMP)
 
@@ -92,6 +92,11 @@ bench-mail: setup
 bench-model: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.model verdicts
 	$(BIN)/python -m benchmarks.model timing
+
+# The same marts, verdicts and scores on a cluster of Spark with two executors, held against one machine's; needs Java 17.
+# ARGS='--charges 100000' builds from more, ARGS='--charges 0 --break recovery_daily' shows that a difference is seen.
+spark: setup
+	$(BIN)/python -m benchmarks.spark $(ARGS)
 
 # TRIALS=n SEED=s make crash; a campaign that was stopped goes on. TRIAL=i SEED=s repeats one trial.
 crash: setup

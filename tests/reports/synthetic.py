@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Float, Integer, Table
 
 from tinko_pipelines.lake.debts import FAILED_PAYMENTS
 from tinko_pipelines.lake.schemas import OBJECTS
+from tinko_pipelines.ledger.export import CARD_MESSAGES
 from tinko_pipelines.ledger.network_caps import published
 from tinko_pipelines.ledger.schema import metadata
 from tinko_pipelines.ledger.types import UtcDateTime
@@ -181,8 +182,13 @@ class World:
         write_table(derived / "failed_payments.parquet", FAILED_PAYMENTS, self.failed)
         verdicts = [{**row, **self.verdicts[f"{row['account_id']}/{row['debt_id']}"]} for row in self.failed]
         write_table(derived / "verdicts.parquet", VERDICTS, verdicts)
-        for name, rows in self.ledger.items():
-            write_table(settings.export_dir / f"{name}.parquet", ledger_schema(metadata.tables[name]), rows)
+        self.write_ledger(settings)
+
+    def write_ledger(self, settings: Settings) -> None:
+        """As the export lays it out: mails about cards apart, of which there are none here."""
+        for name, rows in {**self.ledger, CARD_MESSAGES: []}.items():
+            table = metadata.tables["message" if name == CARD_MESSAGES else name]
+            write_table(settings.export_dir / f"{name}.parquet", ledger_schema(table), rows)
 
 
 def settings_in(folder: Path) -> Settings:

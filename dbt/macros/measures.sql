@@ -90,7 +90,7 @@ their own, so that they, the report, the command line and MetricFlow cannot disa
                     one.name,
                     one.label,
                     one.description,
-                    'share' if is_ratio else ('minor units' if one.name.endswith('_minor') else 'count'),
+                    ('times' if one.name.endswith('_per_recovery') else 'share') if is_ratio else ('minor units' if one.name.endswith('_minor') else 'count'),
                     one.type_params.numerator.name if is_ratio else none,
                     one.type_params.denominator.name if is_ratio else none,
                     none if is_ratio else measured.expr,

@@ -120,7 +120,7 @@ def value(metric: Metric, number: float | None, currency: str | None) -> str:
         return NONE
     if metric.numerator is None:
         return count(int(number)) if currency is None else money(int(number), currency)
-    return times(number) if metric.name.endswith("_per_recovery") else percent(number)
+    return times(number) if metric.unit == "times" else percent(number)
 
 
 def parts(metric: Metric, part: int | None, whole: int | None, currency: str | None) -> str:

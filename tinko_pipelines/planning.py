@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tinko_pipelines.retry.enrol import EnrolResult
 
 
+DEBT = ("account_id", "debt_id")
+
+
 @dataclass(frozen=True)
 class Planning(Watching):
     """Which payments failed, whose move it is, what is to be done."""
@@ -30,7 +33,7 @@ class Planning(Watching):
 
         self.lake.refuse_if_empty()
         table = failed_payments(self.lake, self.clock.now())
-        self.lake.write_derived("failed_payments", table)
+        self.lake.write_derived("failed_payments", table, DEBT, self.clock.now())
         return table
 
     def training_set(self) -> pa.Table:
@@ -62,7 +65,7 @@ class Planning(Watching):
 
         failed = self.lake.read_derived("failed_payments", "tinko plan")
         table = classify_payments(failed, self.clock.now().date(), self.text_model())
-        self.lake.write_derived("verdicts", table)
+        self.lake.write_derived("verdicts", table, DEBT, self.clock.now())
         return table
 
     def enrol(self) -> EnrolResult:

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.reports.synthetic import VERDICTS, World, ledger_schema, write_table
-from tinko_pipelines.lake.debts import FAILED_PAYMENTS, failed_payments
+from tests.reports.synthetic import World, write_table
+from tinko_pipelines.lake.debts import failed_payments
 from tinko_pipelines.lake.schemas import OBJECTS
 from tinko_pipelines.lake.store import Lake
-from tinko_pipelines.ledger.schema import metadata
 from tinko_pipelines.settings import Settings
 
 AS_OF = datetime(2028, 3, 10, 12, tzinfo=UTC)
@@ -173,12 +172,7 @@ class History(World):
         self.failed.sort(key=lambda row: row["account_id"])
         for act in self.later:
             act()
-        derived = settings.lake_dir / "derived"
-        write_table(derived / "failed_payments.parquet", FAILED_PAYMENTS, self.failed)
-        verdicts = [{**row, **self.verdicts[f"{row['account_id']}/{row['debt_id']}"]} for row in self.failed]
-        write_table(derived / "verdicts.parquet", VERDICTS, verdicts)
-        for name, rows in self.ledger.items():
-            write_table(settings.export_dir / f"{name}.parquet", ledger_schema(metadata.tables[name]), rows)
+        self.write_made(settings, AS_OF)
 
 
 def _order(order: str | None) -> str | None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tinko_pipelines.retry.enrol import EnrolResult
 
 
+DEBT = ("account_id", "debt_id")
+"""What names a row of the tables made of failed payments."""
+
+
 @dataclass(frozen=True)
 class Planning(Watching):
     """Which payments failed, whose move it is, what is to be done."""
@@ -31,7 +35,7 @@ class Planning(Watching):
 
         self.lake.refuse_if_empty()
         table = failed_payments(self.lake, self.clock.now())
-        self.lake.write_derived("failed_payments", table)
+        self.lake.write_derived("failed_payments", table, DEBT, self.clock.now())
         return table
 
     def training_set(self) -> pa.Table:
@@ -63,7 +67,7 @@ class Planning(Watching):
 
         failed = self.lake.read_derived("failed_payments", "tinko plan")
         table = classify_payments(failed, self.clock.now().date(), self.text_model())
-        self.lake.write_derived("verdicts", table)
+        self.lake.write_derived("verdicts", table, DEBT, self.clock.now())
         return table
 
     def enrol(self) -> EnrolResult:

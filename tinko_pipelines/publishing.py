@@ -27,7 +27,7 @@ class Publishing(Planning):
         """Write every ledger table to Parquet in one read transaction; rows by table."""
         from tinko_pipelines.ledger.export import export
 
-        return export(self.ledger, self.settings.export_dir)
+        return export(self.ledger, self.settings.export_dir, self.clock.now())
 
     def build_marts(self) -> BuildResult:
         """Export the ledger, then build and test the marts with dbt."""

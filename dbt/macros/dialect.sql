@@ -83,3 +83,23 @@ understand: cast() and not ::, min_by, explicit GROUP BY, subqueries and not QUA
 {%- endmacro %}
 {% macro default__weekday(moment) -%}cast(extract(isodow from {{ moment }}) as integer){%- endmacro %}
 {% macro spark__weekday(moment) -%}(weekday({{ moment }}) + 1){%- endmacro %}
+
+{#-
+A number for an object of an account, null where it has no id. Millions of objects are found again by a number in a
+twentieth of the time that their ids take; of ten million, two have the same number with a chance of one in 370,000.
+-#}
+{% macro key(account, id) -%}
+    {{ return(adapter.dispatch('key', 'tinko')(account, id)) }}
+{%- endmacro %}
+{% macro default__key(account, id) -%}case when {{ id }} is not null then hash({{ account }}, {{ id }}) end{%- endmacro %}
+{% macro spark__key(account, id) -%}case when {{ id }} is not null then xxhash64({{ account }}, {{ id }}) end{%- endmacro %}
+
+{#- A number for some columns of a row together. -#}
+{% macro row_number_of(columns) -%}{{ 'xxhash64' if target.type == 'spark' else 'hash' }}({{ columns | join(', ') }}){%- endmacro %}
+
+{#- The file of the lake that a row was read from, below `tables`. -#}
+{% macro file_read() -%}
+    {{ return(adapter.dispatch('file_read', 'tinko')()) }}
+{%- endmacro %}
+{% macro default__file_read() -%}split_part(filename, '/tables/', -1){%- endmacro %}
+{% macro spark__file_read() -%}substring_index(input_file_name(), '/tables/', -1){%- endmacro %}

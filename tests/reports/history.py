@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.reports.synthetic import VERDICTS, World, write_table
-from tinko_pipelines.lake.debts import FAILED_PAYMENTS, failed_payments
+from tests.reports.synthetic import World, write_table
+from tinko_pipelines.lake.debts import failed_payments
 from tinko_pipelines.lake.schemas import OBJECTS
 from tinko_pipelines.lake.store import Lake
 from tinko_pipelines.settings import Settings
@@ -172,11 +172,7 @@ class History(World):
         self.failed.sort(key=lambda row: row["account_id"])
         for act in self.later:
             act()
-        derived = settings.lake_dir / "derived"
-        write_table(derived / "failed_payments.parquet", FAILED_PAYMENTS, self.failed)
-        verdicts = [{**row, **self.verdicts[f"{row['account_id']}/{row['debt_id']}"]} for row in self.failed]
-        write_table(derived / "verdicts.parquet", VERDICTS, verdicts)
-        self.write_ledger(settings)
+        self.write_made(settings, AS_OF)
 
 
 def _order(order: str | None) -> str | None:

@@ -1,6 +1,6 @@
 """A small lake and ledger export, written as Parquet with the real schemas; rows name only what matters to them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +12,12 @@ from sqlalchemy import BigInteger, Boolean, Float, Integer, Table
 
 from tinko_pipelines.lake.debts import FAILED_PAYMENTS
 from tinko_pipelines.lake.schemas import OBJECTS
+from tinko_pipelines.lake.stamped import stamped
 from tinko_pipelines.ledger.export import CARD_MESSAGES
 from tinko_pipelines.ledger.network_caps import published
 from tinko_pipelines.ledger.schema import metadata
 from tinko_pipelines.ledger.types import UtcDateTime
+from tinko_pipelines.planning import DEBT
 from tinko_pipelines.settings import Settings, load_settings
 
 AS_OF = datetime(2026, 10, 15, 12, tzinfo=UTC)
@@ -50,11 +52,19 @@ def ledger_schema(table: Table) -> pa.Schema:
     )
 
 
-def write_table(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
+def write_table(
+    path: Path,
+    schema: pa.Schema,
+    rows: list[dict[str, Any]],
+    key: Sequence[str] = (),
+    now: datetime = AS_OF,
+) -> None:
+    """Rows as a file, with the moments at which they changed where they have a key."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unknown = {name for row in rows for name in row} - set(schema.names)
     assert not unknown, f"{path}: {unknown}"
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    table = pa.Table.from_pylist(rows, schema=schema)
+    pq.write_table(stamped(table, path, key, now) if key else table, path)
 
 
 @dataclass
@@ -175,20 +185,22 @@ class World:
             }
         )  # fmt: skip
 
-    def write(self, settings: Settings) -> None:
+    def write(self, settings: Settings, now: datetime = AS_OF) -> None:
         for name, rows in self.lake.items():
             write_table(settings.lake_dir / "tables" / name / "part.parquet", OBJECTS[name].schema, rows)
-        derived = settings.lake_dir / "derived"
-        write_table(derived / "failed_payments.parquet", FAILED_PAYMENTS, self.failed)
-        verdicts = [{**row, **self.verdicts[f"{row['account_id']}/{row['debt_id']}"]} for row in self.failed]
-        write_table(derived / "verdicts.parquet", VERDICTS, verdicts)
-        self.write_ledger(settings)
+        self.write_made(settings, now)
 
-    def write_ledger(self, settings: Settings) -> None:
-        """As the export lays it out: mails about cards apart, of which there are none here."""
+    def write_made(self, settings: Settings, now: datetime) -> None:
+        """What classification and export would write."""
+        derived = settings.lake_dir / "derived"
+        write_table(derived / "failed_payments.parquet", FAILED_PAYMENTS, self.failed, DEBT, now)
+        verdicts = [{**row, **self.verdicts[f"{row['account_id']}/{row['debt_id']}"]} for row in self.failed]
+        write_table(derived / "verdicts.parquet", VERDICTS, verdicts, DEBT, now)
+        # Mails about cards lie apart, and there are none here.
         for name, rows in {**self.ledger, CARD_MESSAGES: []}.items():
             table = metadata.tables["message" if name == CARD_MESSAGES else name]
-            write_table(settings.export_dir / f"{name}.parquet", ledger_schema(table), rows)
+            key = [] if name == "control" else [column.name for column in table.primary_key.columns]
+            write_table(settings.export_dir / f"{name}.parquet", ledger_schema(table), rows, key, now)
 
 
 def settings_in(folder: Path) -> Settings:

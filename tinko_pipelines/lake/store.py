@@ -30,6 +30,7 @@ from tinko_pipelines.lake.parquet import packed, read_table
 from tinko_pipelines.lake.parse import Malformed
 from tinko_pipelines.lake.place import File, Folder, Place
 from tinko_pipelines.lake.schemas import IMMUTABLE, OBJECTS, QUARANTINE
+from tinko_pipelines.lake.stamped import CHANGED_AT, stamped
 from tinko_pipelines.lake.views import opened
 
 if TYPE_CHECKING:
@@ -194,8 +195,14 @@ class Lake:
         self.place.refresh("tables/quarantine")
         return int(read_table(self._path(QUARANTINED)).num_rows)
 
-    def write_derived(self, name: str, table: pa.Table) -> None:
-        """Replace a derived table as a whole."""
+    def write_derived(
+        self, name: str, table: pa.Table, key: Sequence[str] = (), now: datetime | None = None
+    ) -> None:
+        """Replace a derived table as a whole; with a `key`, `changed_at` says of each row since when it is as it is."""
+        if key and now:
+            self.place.refresh("derived")
+            fresh = table.drop_columns([CHANGED_AT]) if CHANGED_AT in table.column_names else table
+            table = stamped(fresh, self._path(f"derived/{name}.parquet"), key, now)
         self.place.write([(f"derived/{name}.parquet", packed(table))])
 
     def read_derived(self, name: str, made_by: str) -> pa.Table:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, Table, selec
 from sqlalchemy.engine import RowMapping
 
 from tinko_pipelines.errors import StoreError
+from tinko_pipelines.lake.stamped import CHANGED_AT, stamped
 from tinko_pipelines.ledger.schema import message, metadata
 from tinko_pipelines.ledger.store import Ledger
 from tinko_pipelines.ledger.types import UtcDateTime
@@ -21,10 +23,10 @@ CARD_MESSAGES = "card_message"
 """The messages about cards; those about debts alone are counted as what a debt took."""
 
 
-def export(ledger: Ledger, folder: Path) -> dict[str, int]:
+def export(ledger: Ledger, folder: Path, now: datetime) -> dict[str, int]:
     """Write every table to `folder/<table>.parquet` as of one moment; rows by table, empty tables too.
 
-    Messages about cards are in a file of their own.
+    Messages about cards are in a file of their own. `changed_at` says of each row since which export it is as it is.
     """
     tables: dict[str, pa.Table] = {}
     with ledger.read() as connection:
@@ -38,9 +40,8 @@ def export(ledger: Ledger, folder: Path) -> dict[str, int]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in tables.items():
-            partial = folder / f".{name}.{os.getpid()}.partial"
-            pq.write_table(content, partial, compression="zstd")
-            partial.replace(folder / f"{name}.parquet")
+            table = message if name == CARD_MESSAGES else metadata.tables[name]
+            write_stamped(folder / f"{name}.parquet", content, table, now)
     except OSError as error:
         raise StoreError(
             f"the ledger cannot be exported to {folder}: {error.strerror or error}; make room or check its rights"
@@ -48,11 +49,25 @@ def export(ledger: Ledger, folder: Path) -> dict[str, int]:
     return {name: content.num_rows for name, content in tables.items()}
 
 
-def _arrow(table: Table, mappings: Sequence[RowMapping]) -> pa.Table:
+def write_stamped(path: Path, content: pa.Table, table: Table, now: datetime) -> None:
+    """Put the rows of a table in the place of the file, with `changed_at` unless the table has one of its own."""
+    key = [column.name for column in table.primary_key.columns]
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    told = content if CHANGED_AT in table.columns else stamped(content, path, key, now)
+    pq.write_table(told, partial, compression="zstd")
+    partial.replace(path)
+
+
+def export_schema(table: Table) -> pa.Schema:
+    """The columns of a table as they are exported."""
     columns = [column for column in table.columns if (table.name, column.name) not in _LEFT_OUT]
-    fields = [pa.field(column.name, _arrow_type(column)) for column in columns]
-    arrays = [pa.array([row[field.name] for row in mappings], type=field.type) for field in fields]
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+    return pa.schema([pa.field(column.name, _arrow_type(column)) for column in columns])
+
+
+def _arrow(table: Table, mappings: Sequence[RowMapping]) -> pa.Table:
+    schema = export_schema(table)
+    arrays = [pa.array([row[field.name] for row in mappings], type=field.type) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _arrow_type(column: Column[object]) -> pa.DataType:

@@ -23,6 +23,7 @@ from typing import Any
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.lake.place import place_of
+from tinko_pipelines.reports.changes import Built, built_now, lay_out, look, told_dir, why_whole
 from tinko_pipelines.reports.sources import require_sources
 from tinko_pipelines.settings import Settings
 
@@ -44,13 +45,14 @@ class NodeResult:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What a build did: models built, data tests passed, dbt's own warnings, wall seconds, each node."""
+    """What a build did: models built, data tests passed, dbt's own warnings, wall seconds, each node; whether of everything."""
 
     models: int
     tests: int
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
     nodes: list[NodeResult] = field(default_factory=list)
+    whole: bool = True
 
 
 def project_dir() -> Path:
@@ -67,6 +69,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     home = settings.state / "dbt"
     return {
         "TINKO_DBT_LAKE": str(place_of(settings).folder),
+        "TINKO_DBT_TOLD": str(told_dir(settings)),
         "TINKO_DBT_EXPORT": str(settings.export_dir),
         "TINKO_DBT_WAREHOUSE": str(settings.warehouse_path),
         "DBT_TARGET_PATH": str(home / "target"),
@@ -90,9 +93,12 @@ def ensure_manifest(settings: Settings) -> Path:
     return path
 
 
-def build(settings: Settings, as_of: datetime, *, unit_tests: bool = False) -> BuildResult:
+def build(
+    settings: Settings, as_of: datetime, *, unit_tests: bool = False, whole: bool = False
+) -> BuildResult:
     """Build every model and run its data tests, as of business time `as_of` (timezone-aware).
 
+    Where the last build is whole and fits, only what changed since is made anew, unless `whole` asks for everything.
     Unit tests hold the logic and not the data, so they run where the logic changes: in the test suite.
     Raises StoreError naming the model or test that failed; the snapshot is not touched here.
     """
@@ -101,14 +107,23 @@ def build(settings: Settings, as_of: datetime, *, unit_tests: bool = False) -> B
     arguments = ["build"] if unit_tests else ["build", "--exclude-resource-type", "unit_test"]
     moment = as_of.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
     with only_one(settings):
-        built_mark(settings).unlink(missing_ok=True)
+        seen, fingerprint, mark = look(settings), _fingerprint(settings), built_mark(settings)
+        last = Built.read(mark) if settings.warehouse_path.exists() else None
+        if whole or why_whole(last, seen, fingerprint, as_of):
+            last = None
+            arguments = [*arguments, "--full-refresh"]
+        # Until all is built and tested nothing may be mended: a build that dies here is followed by a whole one.
+        mark.unlink(missing_ok=True)
+        lay_out(settings, seen, last)
         done = _dbt(settings, arguments, {"TINKO_DBT_AS_OF": moment})
         results = _results(settings, done)
         broken = [one for one in results if one["status"] in ("error", "fail", "runtime error")]
         if broken or done.returncode:
             raise StoreError(_failure(broken, done.stdout))
         _keep_manifest(settings)
-        built_mark(settings).write_text(as_of.astimezone(UTC).isoformat())
+        partial = mark.with_name(f".{mark.name}.{os.getpid()}")
+        partial.write_text(built_now(as_of, fingerprint, seen, last).text())
+        partial.replace(mark)
     # What Spark needs before a run is a hook, which dbt counts as a node although it does nothing here.
     results = [one for one in results if not one["unique_id"].startswith("operation.")]
     kinds = [one["unique_id"].split(".")[0] for one in results]
@@ -121,6 +136,7 @@ def build(settings: Settings, as_of: datetime, *, unit_tests: bool = False) -> B
             NodeResult(one["unique_id"], str(one["status"]), round(float(one["execution_time"]), 3))
             for one in results
         ],
+        whole=last is None,
     )
 
 
@@ -128,8 +144,8 @@ def generate_docs(settings: Settings) -> Path:
     """Write dbt's documentation of the last build as one page; its path. Raises StoreError when nothing was built."""
     if not settings.warehouse_path.exists():
         raise StoreError(f"there is no build to document in {settings.state} yet; run `tinko report` first")
-    mark = built_mark(settings)
-    as_of = mark.read_text() if mark.exists() else datetime.now(UTC).isoformat()
+    last = Built.read(built_mark(settings))
+    as_of = (last.as_of if last else datetime.now(UTC)).isoformat()
     with only_one(settings):
         done = _dbt(settings, ["docs", "generate", "--static", "--no-compile"], {"TINKO_DBT_AS_OF": as_of})
         if done.returncode:

@@ -10,6 +10,8 @@ LAKE_TABLES = (
 )  # fmt: skip
 DERIVED_TABLES = ("failed_payments", "verdicts")
 LEDGER_TABLES = ("recovery_case", "attempt", "message")
+STAMPED_TABLES = ("recovery_case", "attempt", "message", "recovery_link", "network_attempt", "cap_refusal")
+"""Of the ledger's tables those that are read by what changed."""
 _UNSAFE = set("*?[]{}'\"$\\")
 
 

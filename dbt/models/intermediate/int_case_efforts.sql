@@ -1,4 +1,10 @@
-with attempts as (
+{%- set restated = ref('int_restated_debts') -%}
+with cases as (
+    select * from {{ ref('stg_cases') }}
+    {{ if_restated('account_id', 'debt_id', restated) }}
+),
+
+attempts as (
     select
         case_id,
         count(*) filter (where is_executed and not is_by_link) as own_attempts,
@@ -7,6 +13,7 @@ with attempts as (
         coalesce(bool_or(state = 'succeeded' and not is_by_link), false) as has_own_success,
         coalesce(bool_or(state = 'succeeded' and is_by_link), false) as has_link_success
     from {{ ref('stg_attempts') }}
+    {% if mends() %}where case_id in (select k.case_id from cases as k){% endif %}
     group by case_id
 ),
 
@@ -15,7 +22,9 @@ messages as (
         case_id,
         count(*) as messages_sent
     from {{ ref('stg_messages') }}
-    where state = 'sent' and kind = 'dunning'
+    where
+        state = 'sent' and kind = 'dunning'
+        {% if mends() %}and case_id in (select k.case_id from cases as k){% endif %}
     group by case_id
 )
 
@@ -23,6 +32,7 @@ select
     k.case_id,
     k.account_id,
     k.debt_id,
+    k.currency,
     k.case_state,
     k.category,
     k.move,
@@ -40,6 +50,6 @@ select
     coalesce(a.has_link_success, false) as has_link_success,
     a.own_success_at,
     a.own_charge_id
-from {{ ref('stg_cases') }} as k
+from cases as k
 left join attempts as a on k.case_id = a.case_id
 left join messages as m on k.case_id = m.case_id

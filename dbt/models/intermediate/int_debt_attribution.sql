@@ -9,7 +9,7 @@ stripe as (
         p.account_id,
         p.debt_id
     from payments as p
-    inner join {{ ref('stg_retry_announcements') }} as s
+    inner join {{ ref('int_retry_announcements') }} as s
         on
             p.account_id = s.account_id
             and p.invoice_id = s.invoice_id

@@ -1,3 +1,4 @@
+{%- set restated = ref('int_restated_debts') -%}
 with plans as (
     select
         case_id,
@@ -5,7 +6,15 @@ with plans as (
         {{ json_list('plan_json', 'retries') }} as moments,
         {{ json_list('plan_json', 'chances') }} as chances
     from {{ ref('stg_cases') }}
-    where max_attempts > 0
+    where
+        max_attempts > 0
+        {% if mends() -%}
+        -- Of the others nothing is asked: what they planned is in the attempts that came of it.
+        and (
+            case_state = 'open'
+            or (account_id, debt_id) in (select r.account_id, r.debt_id from {{ restated }} as r)
+        )
+        {%- endif %}
 ),
 
 places as (

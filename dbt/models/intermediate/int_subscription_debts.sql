@@ -22,8 +22,8 @@ select
     count(d.debt_id) filter (where not d.is_recovered and not d.is_closed) as open_count,
     count(d.debt_id) filter (where d.first_failed_at <= s.ended_at and (d.outcome_at is null or d.outcome_at >= s.ended_at))
         as owed_at_end_count
-from {{ ref('stg_subscriptions') }} as s
-left join {{ ref('stg_prices') }} as p on s.account_id = p.account_id and s.price_id = p.price_id
+from {{ ref('int_subscriptions') }} as s
+left join {{ ref('int_prices') }} as p on s.account_id = p.account_id and s.price_id = p.price_id
 left join {{ ref('fct_failed_payments') }} as d
     on s.account_id = d.account_id and s.subscription_id = d.subscription_id
 group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10

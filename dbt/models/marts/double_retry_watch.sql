@@ -1,12 +1,13 @@
 with succeeded as (
     select
-        account_id,
-        payment_intent_id,
+        intent_key,
         count(*) as successes,
         max(created_at) as last_at
-    from {{ ref('stg_charges') }}
-    where status = 'succeeded' and payment_intent_id is not null and is_captured
-    group by account_id, payment_intent_id
+    from {{ ref('int_charges') }}
+    where
+        status = 'succeeded' and is_captured
+        and intent_key in (select {{ key('f.account_id', 'f.payment_intent_id') }} from {{ ref('fct_failed_payments') }} as f)
+    group by intent_key
     having count(*) > 1
 ),
 
@@ -29,7 +30,7 @@ select
     s.successes as times_seen
 from succeeded as s
 inner join {{ ref('fct_failed_payments') }} as d
-    on s.account_id = d.account_id and s.payment_intent_id = d.payment_intent_id
+    on s.intent_key = {{ key('d.account_id', 'd.payment_intent_id') }}
 
 union all
 
@@ -68,7 +69,7 @@ select
     1 as times_seen
 from {{ ref('fct_attempts') }} as a
 inner join {{ ref('fct_failed_payments') }} as d on a.account_id = d.account_id and a.debt_id = d.debt_id
-inner join {{ ref('stg_retry_announcements') }} as s
+inner join {{ ref('int_retry_announcements') }} as s
     on
         d.account_id = s.account_id and d.invoice_id = s.invoice_id and s.announced_at <= a.called_at
         and a.called_at between s.next_payment_attempt_at - {{ hours(2) }} and s.next_payment_attempt_at + {{ hours(2) }}

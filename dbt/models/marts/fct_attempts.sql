@@ -1,9 +1,16 @@
-with predicted as (
+{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_case_efforts', 'case_id']) }}
+{%- set efforts = ref('int_case_efforts') -%}
+with attempts as (
+    select * from {{ ref('stg_attempts') }}
+    {% if mends() %}where case_id in (select e.case_id from {{ efforts }} as e){% endif %}
+),
+
+predicted as (
     -- The planned moment that an attempt came of: the last at or before its call, at most half a day earlier.
     select
         a.attempt_id,
         max_by(p.predicted_chance, p.planned_at) as predicted_chance
-    from {{ ref('stg_attempts') }} as a
+    from attempts as a
     inner join {{ ref('int_planned_retries') }} as p
         on
             a.case_id = p.case_id
@@ -47,7 +54,7 @@ select
     a.prepared_at,
     a.called_at,
     a.settled_at
-from {{ ref('stg_attempts') }} as a
-left join {{ ref('stg_cases') }} as k on a.case_id = k.case_id
+from attempts as a
+left join {{ efforts }} as k on a.case_id = k.case_id
 left join {{ ref('fct_failed_payments') }} as d on k.account_id = d.account_id and k.debt_id = d.debt_id
 left join predicted as p on a.attempt_id = p.attempt_id

@@ -1,3 +1,5 @@
+{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_restated_debts', 'account_id', 'debt_id']) }}
+{%- set restated = ref('int_restated_debts') -%}
 with debts as (
     select
         f.account_id,
@@ -44,17 +46,16 @@ with debts as (
         case when p.is_counted then p.reversed_at end as reversed_at,
         coalesce(e.own_attempts, 0) as own_attempts,
         coalesce(e.messages_sent, 0) as messages_sent,
-        coalesce(i.voided_at, i.marked_uncollectible_at, pi.canceled_at, e.closed_at, f.last_failed_at) as ended_at
+        coalesce(n.ended_at, e.closed_at, f.last_failed_at) as ended_at
     from {{ ref('stg_failed_payments') }} as f
     left join {{ ref('stg_verdicts') }} as v on f.account_id = v.account_id and f.debt_id = v.debt_id
     left join {{ ref('int_case_efforts') }} as e on f.account_id = e.account_id and f.debt_id = e.debt_id
     left join {{ ref('int_debt_payments') }} as p on f.account_id = p.account_id and f.debt_id = p.debt_id
     left join {{ ref('int_debt_attribution') }} as a on f.account_id = a.account_id and f.debt_id = a.debt_id
-    left join {{ ref('stg_prices') }} as r on f.account_id = r.account_id and f.price_id = r.price_id
-    left join {{ ref('stg_invoices') }} as i
-        on f.account_id = i.account_id and f.debt_id = i.invoice_id and f.status in ('void', 'uncollectible')
-    left join {{ ref('stg_payment_intents') }} as pi
-        on f.account_id = pi.account_id and f.debt_id = pi.payment_intent_id and f.status = 'canceled'
+    left join {{ ref('int_prices') }} as r on f.account_id = r.account_id and f.price_id = r.price_id
+    left join {{ ref('int_endings') }} as n
+        on f.account_id = n.account_id and f.debt_id = n.debt_id and f.status in ('void', 'uncollectible', 'canceled')
+    {{ if_restated('f.account_id', 'f.debt_id', restated) }}
 )
 
 select

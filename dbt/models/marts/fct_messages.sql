@@ -1,4 +1,11 @@
-with links as (
+{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_case_efforts', 'case_id']) }}
+{%- set efforts = ref('int_case_efforts') -%}
+with messages as (
+    select * from {{ ref('stg_messages') }}
+    {% if mends() %}where case_id in (select e.case_id from {{ efforts }} as e){% endif %}
+),
+
+links as (
     select
         case_id,
         max(clicks) as clicks
@@ -41,7 +48,7 @@ select
             then d.recovered_amount_minor
         else 0
     end as bigint) as followed_amount_minor
-from {{ ref('stg_messages') }} as m
-left join {{ ref('stg_cases') }} as k on m.case_id = k.case_id
+from messages as m
+left join {{ efforts }} as k on m.case_id = k.case_id
 left join {{ ref('fct_failed_payments') }} as d on k.account_id = d.account_id and k.debt_id = d.debt_id
 left join links as l on m.case_id = l.case_id

@@ -4,9 +4,9 @@ with clock as (
 
 found as (
     {%- for name, model, moment in [
-        ('newest charge in the lake', 'stg_charges', 'created_at'),
-        ('newest retry announcement in the lake', 'stg_retry_announcements', 'announced_at'),
-        ('newest refund in the lake', 'stg_refunds', 'created_at'),
+        ('newest charge in the lake', 'int_charges', 'created_at'),
+        ('newest retry announcement in the lake', 'int_retry_announcements', 'announced_at'),
+        ('newest refund in the lake', 'int_refunds', 'created_at'),
         ('newest failed payment', 'stg_failed_payments', 'first_failed_at'),
         ('newest attempt', 'stg_attempts', 'called_at'),
         ('newest mail sent', 'stg_messages', 'sent_at'),

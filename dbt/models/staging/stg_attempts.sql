@@ -19,5 +19,6 @@ select
     network_advice_code,
     prepared_at,
     called_at,
-    settled_at
+    settled_at,
+    changed_at
 from {{ source('ledger', 'attempt') }}

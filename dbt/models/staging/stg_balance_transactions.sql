@@ -7,5 +7,6 @@ select
     amount_minor,
     fee_minor,
     cast(exchange_rate as decimal(38, 18)) as exchange_rate,
-    created_at
+    created_at,
+    {{ file_read() }} as file
 from {{ source('lake', 'balance_transactions') }}

@@ -5,5 +5,6 @@ select
     rule,
     subject,
     {{ adapter.quote('at') }} as refused_at,
-    free_at
+    free_at,
+    changed_at
 from {{ source('ledger', 'cap_refusal') }}

@@ -29,5 +29,6 @@ select
     look_after,
     claimed_until,
     created_at,
-    closed_at
+    closed_at,
+    changed_at
 from {{ source('ledger', 'recovery_case') }}

@@ -12,5 +12,6 @@ select
     coalesce(captured, true) as is_captured,
     coalesce(disputed, false) as is_disputed,
     balance_transaction_id,
-    created_at
+    created_at,
+    {{ file_read() }} as file
 from {{ source('lake', 'charges') }}

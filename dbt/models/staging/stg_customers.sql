@@ -6,5 +6,6 @@ select
     preferred_locale,
     coalesce(delinquent, false) as is_delinquent,
     coalesce(deleted, false) as is_deleted,
-    created_at
+    created_at,
+    {{ file_read() }} as file
 from {{ source('lake', 'customers') }}

@@ -28,5 +28,6 @@ select
     failed_charges,
     first_failed_at,
     last_failed_at,
-    paid_at
+    paid_at,
+    changed_at
 from {{ source('derived', 'failed_payments') }}

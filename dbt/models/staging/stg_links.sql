@@ -8,5 +8,6 @@ select
     first_opened_at,
     clicks,
     last_clicked_at,
-    used_at
+    used_at,
+    changed_at
 from {{ source('ledger', 'recovery_link') }}

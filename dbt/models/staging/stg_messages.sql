@@ -12,5 +12,6 @@ select
     due_at,
     sent_at,
     variant,
-    bounce
+    bounce,
+    changed_at
 from {{ source('ledger', 'message') }}

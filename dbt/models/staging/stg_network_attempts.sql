@@ -8,5 +8,6 @@ select
     amount_minor,
     {{ adapter.quote('at') }} as attempted_at,
     declined as is_declined,
-    ours as is_ours
+    ours as is_ours,
+    changed_at
 from {{ source('ledger', 'network_attempt') }}

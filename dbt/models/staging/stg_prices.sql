@@ -6,5 +6,6 @@ select
     interval_count,
     nickname,
     product_id,
-    unit_amount_minor
+    unit_amount_minor,
+    {{ file_read() }} as file
 from {{ source('lake', 'prices') }}

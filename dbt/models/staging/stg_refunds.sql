@@ -4,5 +4,6 @@ select
     charge_id,
     amount_minor,
     status,
-    created_at
+    created_at,
+    {{ file_read() }} as file
 from {{ source('lake', 'refunds') }}

@@ -10,5 +10,6 @@ select
     coalesce(cancel_at_period_end, false) as is_to_end,
     canceled_at,
     ended_at,
-    created_at
+    created_at,
+    {{ file_read() }} as file
 from {{ source('lake', 'subscriptions') }}

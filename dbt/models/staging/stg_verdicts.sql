@@ -5,5 +5,6 @@ select
     move,
     source as verdict_source,
     rule as verdict_rule,
-    confidence as verdict_confidence
+    confidence as verdict_confidence,
+    changed_at
 from {{ source('derived', 'verdicts') }}

@@ -1,0 +1,53 @@
+{#-
+How a build mends the last one. The kept tables hold what was built; a build that mends finds what its sources have that
+they had not, makes exactly that anew, and puts it in the place of the old. A whole build (`--full-refresh`) makes every
+table from all there is, by the same SQL without the conditions below; so does Spark always.
+-#}
+
+{#- How a table is kept from build to build. -#}
+{% macro kept_as() -%}{{ return('table' if target.type == 'spark' else 'incremental') }}{%- endmacro %}
+
+{#- Whether this build mends the last one. -#}
+{% macro mends() -%}
+    {{ return(execute and not flags.FULL_REFRESH and target.type != 'spark'
+        and load_relation(as_built('build_info')) is not none) }}
+{%- endmacro %}
+
+{#- A table as it stands, without waiting for it to be built: what the last build made, for who comes before it. -#}
+{% macro as_built(name) -%}
+    {%- set node = graph.nodes['model.' ~ project_name ~ '.' ~ name] -%}
+    {{ return(api.Relation.create(database=node.database, schema=node.schema, identifier=node.alias)) }}
+{%- endmacro %}
+
+{#-
+A kept table's strategy: what `mends_by` names goes, what was made anew comes. `mends_by` is a list: a table of the last
+steps, and the columns both have; or `changed_files`, for what is kept by file of the lake.
+-#}
+{% macro get_incremental_mended_sql(arg_dict) -%}
+    {%- set target_relation, made = arg_dict['target_relation'], arg_dict['temp_relation'] -%}
+    {%- set columns = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
+    {%- set by = config.get('mends_by') -%}
+    {%- set touched = as_built(by[0]) -%}
+    delete from {{ target_relation }}
+    where ({{ by[1:] | join(', ') }}) in (select {{ by[1:] | join(', ') }} from {{ touched }});
+    insert into {{ target_relation }} ({{ columns }}) select {{ columns }} from {{ made }}
+{%- endmacro %}
+
+{#- The condition that a debt is one of those that are made anew; nothing in a whole build. -#}
+{% macro if_restated(account, debt, restated, word='where') -%}
+    {%- if mends() %}
+    {{ word }} ({{ account }}, {{ debt }}) in (select r.account_id, r.debt_id from {{ restated }} as r)
+    {%- endif %}
+{%- endmacro %}
+
+{#- Rows of the ledger or of a derived table that changed since the last build. -#}
+{% macro is_news(table, alias) -%}
+    coalesce({{ alias }}.changed_at > (select s.changed_at from {{ source('build', 'since') }} as s where s.table_name = '{{ table }}'), true)
+{%- endmacro %}
+
+{#- What differs between rows just read and those kept of the same files, both ways: the named columns of either. -#}
+{% macro differing(columns, staged, kept) -%}
+    (select {{ columns }} from {{ staged }} except select {{ columns }} from {{ kept }} where file in (select c.file from {{ ref('int_changed_files') }} as c))
+    union all
+    (select {{ columns }} from {{ kept }} where file in (select c.file from {{ ref('int_changed_files') }} as c) except select {{ columns }} from {{ staged }})
+{%- endmacro %}

@@ -1,0 +1,47 @@
+{%- set columns = 'charge_key, charge_id, intent_key, account_id, livemode, currency, amount_minor, captured_minor, refunded_minor, status, is_captured, is_disputed, created_at, file' -%}
+-- depends_on: {{ ref('int_changed_files') }} {{ ref('int_read_links') }} {{ ref('int_read_charges') }}
+{% if mends() %}
+with news as (
+    {{ differing(columns, ref('int_read_charges'), as_built('int_charges')) }}
+),
+
+linked as (
+    select distinct linked_key from (
+        {{ differing('linked_key, place, account_id, debt_id, file', ref('int_read_links'), as_built('int_debt_links')) }}
+    ) as l
+),
+
+keys as (
+    select charge_key from news
+    union
+    select charge_key from {{ as_built('int_charges') }} where charge_key in (select linked_key from linked)
+    union
+    select charge_key from {{ as_built('int_charges') }} where intent_key in (select linked_key from linked)
+),
+
+present as (
+    select {{ columns }} from {{ ref('int_read_charges') }} where charge_key in (select charge_key from keys)
+    union all
+    select {{ columns }} from {{ as_built('int_charges') }}
+    where charge_key in (select charge_key from keys) and file not in (select file from {{ ref('int_changed_files') }})
+),
+
+known as (
+    select charge_key, intent_key as intent_before, debt_key as debt_before
+    from {{ as_built('int_charges') }}
+    where charge_key in (select charge_key from keys)
+)
+
+select
+    k.charge_key,
+    p.charge_key is not null as is_there,
+    p.* exclude (charge_key),
+    b.intent_before,
+    b.debt_before
+from keys as k
+left join present as p on k.charge_key = p.charge_key
+left join known as b on k.charge_key = b.charge_key
+{% else %}
+select *, true as is_there, intent_key as intent_before, charge_key as debt_before
+from {{ ref('int_read_charges') }} where false
+{% endif %}

@@ -1,0 +1,81 @@
+{%- set facts, payers = as_built('fct_failed_payments') if execute, as_built('int_debt_payers') if execute -%}
+-- depends_on: {{ ref('stg_cases') }}
+-- depends_on: {{ ref('stg_attempts') }}
+-- depends_on: {{ ref('stg_messages') }}
+-- depends_on: {{ ref('stg_links') }}
+-- depends_on: {{ ref('stg_failed_payments') }}
+-- depends_on: {{ ref('stg_verdicts') }}
+-- depends_on: {{ ref('stg_refunds') }}
+-- depends_on: {{ ref('stg_disputes') }}
+-- depends_on: {{ ref('stg_retry_announcements') }}
+-- depends_on: {{ ref('stg_prices') }}
+-- depends_on: {{ ref('int_read_endings') }}
+-- depends_on: {{ ref('int_touched_charges') }}
+-- depends_on: {{ ref('int_changed_files') }}
+-- depends_on: {{ source('build', 'since') }}
+{% if mends() %}
+with cases as (
+    select case_id, account_id, debt_id from {{ ref('stg_cases') }}
+),
+
+charges as (
+    select charge_key as paid_by from {{ ref('int_touched_charges') }}
+    union
+    select intent_key from {{ ref('int_touched_charges') }} where intent_key is not null
+    union
+    select intent_before from {{ ref('int_touched_charges') }} where intent_before is not null
+    union
+    {%- for name in ['refunds', 'disputes'] %}
+    select {{ key('account_id', 'charge_id') }} from (
+        {{ differing('*', ref('stg_' ~ name), as_built('int_' ~ name)) }}
+    ) as d where charge_id is not null
+    {{ 'union' if not loop.last }}
+    {%- endfor %}
+),
+
+tried as (
+    select case_id from {{ ref('stg_attempts') }} as a where {{ is_news('attempt', 'a') }}
+    union
+    select case_id from {{ ref('stg_messages') }} as m where {{ is_news('message', 'm') }}
+    union
+    select case_id from {{ ref('stg_links') }} as l where {{ is_news('recovery_link', 'l') }}
+)
+
+select account_id, debt_id from {{ ref('stg_failed_payments') }} as f where {{ is_news('failed_payments', 'f') }}
+union
+select account_id, debt_id from {{ ref('stg_verdicts') }} as v where {{ is_news('verdicts', 'v') }}
+union
+select account_id, debt_id from {{ ref('stg_cases') }} as k where {{ is_news('recovery_case', 'k') }}
+union
+select account_id, debt_id from cases where case_id in (select case_id from tried)
+union
+select account_id, debt_id from {{ facts }}
+where {{ key('account_id', 'payment_charge_id') }} in (select paid_by from charges)
+union
+select account_id, debt_id from {{ facts }}
+where {{ key('account_id', 'payment_intent_id') }} in (select paid_by from charges)
+union
+select account_id, debt_id from {{ ref('stg_failed_payments') }}
+where paid_elsewhere_by is not null and {{ key('account_id', 'paid_elsewhere_by') }} in (select paid_by from charges)
+union
+select f.account_id, f.debt_id from {{ facts }} as f
+where (f.account_id, f.invoice_id) in (
+    select account_id, invoice_id from (
+        {{ differing('*', ref('stg_retry_announcements'), as_built('int_retry_announcements')) }}
+    ) as a
+)
+union
+select f.account_id, f.debt_id from {{ facts }} as f
+where (f.account_id, f.debt_id) in (
+    select account_id, debt_id from (
+        {{ differing('*', ref('int_read_endings'), as_built('int_endings')) }}
+    ) as e
+)
+union
+select f.account_id, f.debt_id from {{ facts }} as f
+where (f.account_id, f.price_id) in (
+    select account_id, price_id from ({{ differing('*', ref('stg_prices'), as_built('int_prices')) }}) as p
+)
+{% else %}
+select account_id, debt_id from {{ ref('stg_failed_payments') }} where false
+{% endif %}

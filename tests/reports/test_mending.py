@@ -1,0 +1,106 @@
+"""A build that mends comes to what a build of everything comes to, row for row, whatever changed meanwhile."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tests.reports.changing import Changing
+from tests.reports.synthetic import settings_in
+from tinko_pipelines.reports.dbt_runner import build, built_mark
+from tinko_pipelines.settings import Settings
+
+SEED = int(os.environ.get("MENDING_SEED", "7"))
+DAYS = int(os.environ.get("MENDING_DAYS", "3"))
+KEPT = (
+    "int_charges", "int_debt_links", "int_later_charges", "int_endings", "int_debt_payers", "int_refunds", "int_disputes",
+    "int_retry_announcements", "int_customers", "int_subscriptions", "int_prices", "int_first_attempts",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def changing(tmp_path_factory: pytest.TempPathFactory) -> Iterable[Changing]:
+    settings = settings_in(tmp_path_factory.mktemp("changing"))
+    made = Changing(settings, SEED)
+    assert build(settings, made.now).whole
+    yield made
+
+
+def differences(one: Path, other: Path) -> dict[str, tuple[int, int]]:
+    """Of each table that is kept or shown, the rows that only one of the two warehouses has."""
+    found = {}
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name, path in (("one", one), ("other", other)):
+            connection.execute(f"ATTACH '{path}' AS {name} (READ_ONLY)")
+        tables = connection.execute(
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = 'one'"
+            " AND (schema_name = 'main' OR table_name IN (SELECT unnest(?::VARCHAR[])))",
+            [list(KEPT)],
+        ).fetchall()
+        assert len(tables) > 30
+        for (table,) in sorted(tables):
+            counts = [
+                len(connection.execute(f"FROM {a}.{table} EXCEPT ALL FROM {b}.{table}").fetchall())
+                for a, b in (("one", "other"), ("other", "one"))
+            ]
+            if any(counts):
+                found[table] = (counts[0], counts[1])
+    return found
+
+
+def whole_again(settings: Settings, made: Changing) -> Path:
+    """A copy of the warehouse as it is; everything is then built anew in its place."""
+    copy = settings.warehouse_path.with_name("mended.duckdb")
+    copy.write_bytes(settings.warehouse_path.read_bytes())
+    assert build(settings, made.now, whole=True).whole
+    return copy
+
+
+def test_days_of_changes_mended_are_what_a_whole_build_makes_of_them(changing: Changing) -> None:
+    settings = changing.settings
+    for _ in range(DAYS):
+        changing.live_a_day()
+        assert not build(settings, changing.now).whole
+    assert differences(whole_again(settings, changing), settings.warehouse_path) == {}
+
+
+def test_a_debt_that_is_gone_makes_the_next_build_a_whole_one(changing: Changing) -> None:
+    settings = changing.settings
+    gone = changing.made.failed.pop()
+    changing.now += timedelta(hours=1)
+    changing._write_made()
+    assert build(settings, changing.now).whole
+    with duckdb.connect(str(settings.warehouse_path), read_only=True) as connection:
+        sql = "SELECT count(*) FROM fct_failed_payments WHERE account_id = ? AND debt_id = ?"
+        assert connection.execute(sql, [gone["account_id"], gone["debt_id"]]).fetchall() == [(0,)]
+
+
+def test_a_build_that_was_killed_is_followed_by_a_whole_one(changing: Changing) -> None:
+    settings = changing.settings
+    changing.live_a_day()
+    code = (
+        "import sys; from datetime import datetime; from pathlib import Path\n"
+        "from tests.reports.synthetic import settings_in; from tinko_pipelines.reports.dbt_runner import build\n"
+        "build(settings_in(Path(sys.argv[1])), datetime.fromisoformat(sys.argv[2]))"
+    )
+    told = [sys.executable, "-c", code, str(settings.state.parent), changing.now.isoformat()]
+    running = subprocess.Popen(told, start_new_session=True, cwd=Path(__file__).parents[2])
+    before = settings.warehouse_path.stat().st_mtime_ns
+    until = time.monotonic() + 300
+    # Its mark is gone and it has begun to write: half of the tables are new and half are old.
+    while built_mark(settings).exists() or settings.warehouse_path.stat().st_mtime_ns == before:
+        assert time.monotonic() < until
+        assert running.poll() is None
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert build(settings, changing.now).whole
+    assert differences(whole_again(settings, changing), settings.warehouse_path) == {}

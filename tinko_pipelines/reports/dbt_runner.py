@@ -145,7 +145,7 @@ def generate_docs(settings: Settings) -> Path:
     if not settings.warehouse_path.exists():
         raise StoreError(f"there is no build to document in {settings.state} yet; run `tinko report` first")
     last = Built.read(built_mark(settings))
-    as_of = (last.as_of if last else datetime.now(UTC)).isoformat()
+    as_of = last.as_of if last else datetime.now(UTC).isoformat()
     with only_one(settings):
         done = _dbt(settings, ["docs", "generate", "--static", "--no-compile"], {"TINKO_DBT_AS_OF": as_of})
         if done.returncode:

@@ -51,3 +51,22 @@ steps, and the columns both have; or `changed_files`, for what is kept by file o
     union all
     (select {{ columns }} from {{ kept }} where file in (select c.file from {{ ref('int_changed_files') }} as c) except select {{ columns }} from {{ staged }})
 {%- endmacro %}
+
+{#-
+What a generic test looks at: the table, and in a build that mends of a kept table what was made anew, of the ledger's what
+is news. A key that was made anew is looked at whole, so that nothing can stand twice.
+-#}
+{% macro get_where_subquery(relation) -%}
+    {%- set node = graph.nodes.get('model.' ~ project_name ~ '.' ~ relation.identifier) if execute else none -%}
+    {%- if not node or not mends() -%}
+        {{ return(relation) }}
+    {%- elif node.config.get('mends_by') -%}
+        {%- set by = node.config.get('mends_by') -%}
+        {{ return('(select * from ' ~ relation ~ ' where (' ~ by[1:] | join(', ') ~ ') in (select ' ~ by[1:] | join(', ')
+            ~ ' from ' ~ as_built(by[0]) ~ ')) as made_anew') }}
+    {%- elif 'changed_at' in node.columns -%}
+        {{ return('(select * from ' ~ relation ~ ' as n where ' ~ is_news(node.sources[0][1], 'n') ~ ') as news') }}
+    {%- else -%}
+        {{ return(relation) }}
+    {%- endif -%}
+{%- endmacro %}

@@ -13,7 +13,7 @@ from tests.fake_stripe import NOW, failed_row, failed_table
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.ledger import anomalies, attempts, caps, cases, limits
 from tinko_pipelines.ledger.control import pause, resume
-from tinko_pipelines.ledger.export import export
+from tinko_pipelines.ledger.export import CARD_MESSAGES, export
 from tinko_pipelines.ledger.mirror import note_seen
 from tinko_pipelines.ledger.schema import attempt, case_event, metadata, network_attempt, recovery_case
 from tinko_pipelines.ledger.store import Ledger
@@ -106,11 +106,11 @@ def test_the_fence_refuses_a_late_writer(ledger: Ledger) -> None:
 def test_export_writes_every_table(ledger: Ledger, tmp_path: Path) -> None:
     prepared(ledger)
     ledger.migrate()
-    rows = export(ledger, tmp_path / "export")
-    assert set(rows) == set(metadata.tables)
+    rows = export(ledger, tmp_path / "export", NOW)
+    assert set(rows) == {*metadata.tables, CARD_MESSAGES}
     assert rows["attempt"] == 1
     table = pq.read_table(tmp_path / "export" / "attempt.parquet")
-    assert table.column_names == [column.name for column in attempt.columns]
+    assert table.column_names == [*(column.name for column in attempt.columns), "changed_at"]
     assert table["prepared_at"][0].as_py() == NOW
 
 

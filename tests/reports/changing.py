@@ -109,15 +109,16 @@ class Changing:
                 row["payment_intent_id"], self._ago(1), row["amount_minor"], same, again, row["account_id"]
             )
         for row in self.some(lake["charges"], 3, status="succeeded"):
-            # The same debt once more, and once earlier than all that was known of it.
+            # The same debt once more.
             same = {"currency": row["currency"], "customer_id": row["customer_id"]}
             self.charge(
                 row["payment_intent_id"], row["created_at"] + timedelta(days=1), 77, same, "succeeded"
             )
+        failed = {row["payment_intent_id"] for row in lake["charges"] if row["status"] == "failed"}
         passed = [
             row
             for row in lake["charges"]
-            if row["status"] == "succeeded" and not row["id"].startswith("ch_r")
+            if row["id"].startswith("ch_r") and row["payment_intent_id"] not in failed
         ]
         row = self.random.choice(passed)
         self.made.row("invoice_payments", f"inpay_late{self.number}", self.now, row["account_id"], invoice_id="in_a",

@@ -32,6 +32,7 @@ class Seen:
     files: dict[str, list[int]] = field(default_factory=dict)
     changed_at: dict[str, str | None] = field(default_factory=dict)
     vanished_at: dict[str, str | None] = field(default_factory=dict)
+    row_count: dict[str, int] = field(default_factory=dict)
     rules: list[str] = field(default_factory=list)
 
 
@@ -66,13 +67,14 @@ def look(settings: Settings) -> Seen:
         for path in (lake / "tables" / name).rglob("*.parquet"):
             if not path.name.startswith("."):
                 files[path.relative_to(lake / "tables").as_posix()] = _identity(path)
-    changed, vanished = {}, {}
+    changed, vanished, rows = {}, {}, {}
     for table, path in _stamped(settings):
         at, lost = last_change(path) if path.exists() else (None, None)
         changed[table] = at.isoformat() if at else None
         vanished[table] = lost.isoformat() if lost else None
+        rows[table] = pq.read_metadata(path).num_rows if path.exists() else 0
     rules = settings.export_dir / "cap_rule.parquet"
-    return Seen(files, changed, vanished, _rows(rules))
+    return Seen(files, changed, vanished, rows, _rows(rules))
 
 
 def why_whole(last: Built | None, seen: Seen, fingerprint: str, as_of: datetime) -> str | None:
@@ -109,12 +111,14 @@ def lay_out(settings: Settings, seen: Seen, last: Built | None) -> int:
         link = home / "tables" / name
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(lake / "tables" / name)
-    since = last.seen.changed_at if last else {}
-    moments = [None if at is None else datetime.fromisoformat(at) for at in since.values()]
-    pq.write_table(
-        pa.table({"table_name": pa.array(list(since), pa.string()), "changed_at": pa.array(moments, MOMENT)}),
-        home / "since.parquet",
-    )
+    since = last.seen if last else Seen()
+    moments = [None if at is None else datetime.fromisoformat(at) for at in since.changed_at.values()]
+    told = {
+        "table_name": pa.array(list(since.changed_at), pa.string()),
+        "changed_at": pa.array(moments, MOMENT),
+        "row_count": pa.array([since.row_count[name] for name in since.changed_at], pa.int64()),
+    }
+    pq.write_table(pa.table(told), home / "since.parquet")
     pq.write_table(pa.table({"file": pa.array(changed, pa.string())}), home / "changed_files.parquet")
     return len(changed)
 

@@ -1,3 +1,5 @@
+{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_touched_cards', 'account_id', 'card_fingerprint']) }}
+-- depends_on: {{ ref('int_touched_cards') }}
 with windows as (
     select distinct
         network,
@@ -20,7 +22,9 @@ declined as (
         currency,
         attempted_at as happened_at
     from {{ ref('stg_network_attempts') }}
-    where is_declined and card_fingerprint is not null
+    where
+        is_declined and card_fingerprint is not null
+        {% if mends() %}and (account_id, card_fingerprint) in (select t.account_id, t.card_fingerprint from {{ ref('int_touched_cards') }} as t){% endif %}
 ),
 
 mail_rules as (
@@ -46,6 +50,7 @@ refused as (
     where
         c.card_fingerprint is not null
         and r.rule not in (select mail.rule from mail_rules as mail)
+        {% if mends() %}and (c.account_id, c.card_fingerprint) in (select t.account_id, t.card_fingerprint from {{ ref('int_touched_cards') }} as t){% endif %}
 ),
 
 events as (
@@ -62,6 +67,7 @@ counted as (
         e.account_id,
         e.livemode,
         e.network,
+        e.card_fingerprint,
         e.happened_at,
         w.keyed_by,
         w.window_hours,
@@ -81,7 +87,8 @@ counted as (
                 or (e.currency = b.currency and e.amount_minor = b.amount_minor)
             )
     group by
-        e.event_id, e.is_made, e.is_ours, e.account_id, e.livemode, e.network, e.happened_at, w.keyed_by, w.window_hours
+        e.event_id, e.is_made, e.is_ours, e.account_id, e.livemode, e.network, e.card_fingerprint, e.happened_at,
+        w.keyed_by, w.window_hours
 )
 
 select
@@ -91,6 +98,7 @@ select
     c.account_id,
     c.livemode,
     c.network,
+    c.card_fingerprint,
     c.happened_at,
     r.fee_currency,
     max_by(r.rule, r.excess_fee_minor) as rule,
@@ -102,4 +110,5 @@ inner join {{ ref('stg_cap_rules') }} as r
         and c.happened_at >= r.valid_from and (r.valid_until is null or c.happened_at < r.valid_until)
 where r.excess_fee_minor is not null and c.declined_before >= r.max_attempts
 group by
-    c.event_id, c.is_made, c.is_ours, c.account_id, c.livemode, c.network, c.happened_at, r.fee_currency
+    c.event_id, c.is_made, c.is_ours, c.account_id, c.livemode, c.network, c.card_fingerprint, c.happened_at,
+    r.fee_currency

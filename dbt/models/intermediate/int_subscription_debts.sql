@@ -1,3 +1,5 @@
+{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_touched_subscriptions', 'account_id', 'subscription_id']) }}
+-- depends_on: {{ ref('int_touched_subscriptions') }}
 select
     s.account_id,
     s.livemode,
@@ -26,4 +28,7 @@ from {{ ref('int_subscriptions') }} as s
 left join {{ ref('int_prices') }} as p on s.account_id = p.account_id and s.price_id = p.price_id
 left join {{ ref('fct_failed_payments') }} as d
     on s.account_id = d.account_id and s.subscription_id = d.subscription_id
+{% if mends() -%}
+where (s.account_id, s.subscription_id) in (select t.account_id, t.subscription_id from {{ ref('int_touched_subscriptions') }} as t)
+{% endif -%}
 group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10

@@ -1,8 +1,19 @@
 {%- set columns = 'charge_key, charge_id, intent_key, account_id, livemode, currency, amount_minor, captured_minor, refunded_minor, status, is_captured, is_disputed, created_at, file' -%}
 -- depends_on: {{ ref('int_changed_files') }} {{ ref('int_read_links') }} {{ ref('int_read_charges') }}
 {% if mends() %}
-with news as (
-    {{ differing(columns, ref('int_read_charges'), as_built('int_charges')) }}
+with read as materialized (
+    select {{ columns }} from {{ ref('int_read_charges') }}
+),
+
+held as materialized (
+    select {{ columns }} from {{ as_built('int_charges') }}
+    where file in (select c.file from {{ ref('int_changed_files') }} as c)
+),
+
+news as (
+    (select * from read except select * from held)
+    union all
+    (select * from held except select * from read)
 ),
 
 linked as (
@@ -20,7 +31,7 @@ keys as (
 ),
 
 present as (
-    select {{ columns }} from {{ ref('int_read_charges') }} where charge_key in (select charge_key from keys)
+    select {{ columns }} from read where charge_key in (select charge_key from keys)
     union all
     select {{ columns }} from {{ as_built('int_charges') }}
     where charge_key in (select charge_key from keys) and file not in (select file from {{ ref('int_changed_files') }})

@@ -8,7 +8,7 @@
 -- depends_on: {{ ref('stg_refunds') }}
 -- depends_on: {{ ref('stg_disputes') }}
 -- depends_on: {{ ref('stg_retry_announcements') }}
--- depends_on: {{ ref('stg_prices') }}
+-- depends_on: {{ ref('int_touched_prices') }}
 -- depends_on: {{ ref('int_read_endings') }}
 -- depends_on: {{ ref('int_touched_charges') }}
 -- depends_on: {{ ref('int_changed_files') }}
@@ -74,7 +74,7 @@ where (f.account_id, f.debt_id) in (
 union
 select f.account_id, f.debt_id from {{ facts }} as f
 where (f.account_id, f.price_id) in (
-    select account_id, price_id from ({{ differing('*', ref('stg_prices'), as_built('int_prices')) }}) as p
+    select account_id, price_id from {{ ref('int_touched_prices') }}
 )
 {% else %}
 select account_id, debt_id from {{ ref('stg_failed_payments') }} where false

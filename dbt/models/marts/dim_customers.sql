@@ -1,3 +1,5 @@
+{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_touched_customers', 'account_id', 'customer_id']) }}
+-- depends_on: {{ ref('int_touched_customers') }}
 select
     d.account_id,
     d.livemode,
@@ -19,7 +21,11 @@ select
     {{ total('d.messages_sent') }} as messages_sent
 from {{ ref('fct_failed_payments') }} as d
 left join {{ ref('int_customers') }} as c on d.account_id = c.account_id and d.customer_id = c.customer_id
-where d.customer_id is not null and d.customer_id <> 'erased'
+where
+    d.customer_id is not null and d.customer_id <> 'erased'
+    {% if mends() -%}
+    and (d.account_id, d.customer_id) in (select t.account_id, t.customer_id from {{ ref('int_touched_customers') }} as t)
+    {%- endif %}
 group by
     d.account_id, d.livemode, d.customer_id, c.is_delinquent, c.is_deleted, c.created_at
     {%- if var('personal_data') %}, c.country, c.preferred_locale{% endif %}

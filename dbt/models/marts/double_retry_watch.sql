@@ -1,3 +1,5 @@
+{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_restated_debts', 'account_id', 'debt_id']) }}
+{%- set restated = ref('int_restated_debts') -%}
 with succeeded as (
     select
         intent_key,
@@ -6,7 +8,7 @@ with succeeded as (
     from {{ ref('int_charges') }}
     where
         status = 'succeeded' and is_captured
-        and intent_key in (select {{ key('f.account_id', 'f.payment_intent_id') }} from {{ ref('fct_failed_payments') }} as f)
+        and intent_key in (select {{ key('f.account_id', 'f.payment_intent_id') }} from {{ ref('fct_failed_payments') }} as f {{ if_restated('f.account_id', 'f.debt_id', restated) }})
     group by intent_key
     having count(*) > 1
 ),
@@ -18,7 +20,7 @@ close_together as (
         called_at,
         lag(called_at) over (partition by case_id order by called_at, n) as called_before
     from {{ ref('fct_attempts') }}
-    where is_executed and not is_by_link
+    where is_executed and not is_by_link {{ if_restated('account_id', 'debt_id', restated, 'and') }}
 )
 
 select
@@ -31,6 +33,7 @@ select
 from succeeded as s
 inner join {{ ref('fct_failed_payments') }} as d
     on s.intent_key = {{ key('d.account_id', 'd.payment_intent_id') }}
+{{ if_restated('d.account_id', 'd.debt_id', restated) }}
 
 union all
 
@@ -44,6 +47,7 @@ select
 from {{ ref('fct_attempts') }} as a
 inner join {{ ref('fct_failed_payments') }} as d on a.account_id = d.account_id and a.debt_id = d.debt_id
 where a.is_succeeded and d.is_paid_later and d.recovered_by <> 'own_retry' and not a.is_by_link
+    {{ if_restated('d.account_id', 'd.debt_id', restated, 'and') }}
 
 union all
 
@@ -56,7 +60,9 @@ select
     1 as times_seen
 from close_together as t
 inner join {{ ref('fct_failed_payments') }} as d on t.account_id = d.account_id and t.debt_id = d.debt_id
-where t.called_at < t.called_before + {{ hours(1) }}
+where
+    t.called_at < t.called_before + {{ hours(1) }}
+    {{ if_restated('d.account_id', 'd.debt_id', restated, 'and') }}
 
 union all
 
@@ -74,3 +80,4 @@ inner join {{ ref('int_retry_announcements') }} as s
         d.account_id = s.account_id and d.invoice_id = s.invoice_id and s.announced_at <= a.called_at
         and a.called_at between s.next_payment_attempt_at - {{ hours(2) }} and s.next_payment_attempt_at + {{ hours(2) }}
 where a.is_executed and not a.is_by_link
+    {{ if_restated('d.account_id', 'd.debt_id', restated, 'and') }}

@@ -1,0 +1,31 @@
+-- depends_on: {{ ref('stg_network_attempts') }} {{ ref('stg_cap_refusals') }} {{ ref('stg_cases') }} {{ source('build', 'since') }}
+{% if mends() %}
+with refusals as (
+    select r.refusal_id, c.account_id, c.card_fingerprint
+    from {{ ref('stg_cap_refusals') }} as r
+    inner join {{ ref('stg_cases') }} as c on r.case_id = c.case_id
+    where {{ is_news('cap_refusal', 'r') }} or {{ is_news('recovery_case', 'c') }}
+),
+
+-- An attempt that is not new may have been another card's, of which nothing is known any more: then it may be any card.
+is_any as (
+    select
+        count(*) filter (where {{ is_news('network_attempt', 'n') }})
+        <> count(*) - (select s.row_count from {{ source('build', 'since') }} as s where s.table_name = 'network_attempt') as it_is
+    from {{ ref('stg_network_attempts') }} as n
+)
+
+select account_id, card_fingerprint
+from {{ ref('stg_network_attempts') }} as n
+where card_fingerprint is not null and ({{ is_news('network_attempt', 'n') }} or (select it_is from is_any))
+union
+select account_id, card_fingerprint from refusals where card_fingerprint is not null
+union
+select account_id, card_fingerprint
+from {{ as_built('int_excess_attempts') }}
+where
+    (select it_is from is_any)
+    or event_id in (select concat('refusal:', cast(r.refusal_id as {{ text_type() }})) from refusals as r)
+{% else %}
+select account_id, card_fingerprint from {{ ref('stg_network_attempts') }} where false
+{% endif %}

@@ -349,7 +349,7 @@ def empty_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("empty")
     ledger = Ledger.open(f"sqlite:///{folder / 'ledger.db'}")
     ledger.migrate()
-    export(ledger, folder)
+    export(ledger, folder, NOW)
     return folder
 
 

@@ -61,7 +61,7 @@ def test_a_longer_pause_replaces_a_shorter_one_and_no_shorter_one_a_longer(untou
 def test_where_nothing_can_be_written_is_said(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StoreError, match="cannot be exported to"):
-        export(ledger, tmp_path / "file" / "export")
+        export(ledger, tmp_path / "file" / "export", datetime.now(UTC))
     with pytest.raises(StoreError, match="cannot be written"):
         restored.remember(ledger, tmp_path / "file" / "mark.json", ["default"])
     assert accounts(ledger) == set()

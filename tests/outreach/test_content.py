@@ -251,7 +251,7 @@ def test_outcomes_are_counted_by_variant_from_the_export(
                 connection.execute(
                     recovery_case.update().where(recovery_case.c.id == row.case_id).values(**values)
                 )
-    export(ledger, tmp_path / "export")
+    export(ledger, tmp_path / "export", NOW)
     found = duckdb.sql(OUTCOME.format(tmp_path / "export")).fetchall()
     sent = {name: sum(row.variant == name for row in drawn) for name in ("plain", "reminder")}
     paid_before = int(drawn[0].variant == "plain")

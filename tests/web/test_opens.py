@@ -85,7 +85,7 @@ def test_a_mail_is_opened_once_and_nothing_else_is_kept(url: str, tmp_path: Path
         assert client.get(path).status_code == 200
         assert opened(app) == [first, None, None, None]
         folder = tmp_path / "export"
-        export(app.ledger, folder)
+        export(app.ledger, folder, app.clock.now())
         rows = pq.read_table(folder / "message.parquet").to_pylist()
         assert [row["opened_at"] for row in rows if row["state"] == "sent"] == [first]
         assert "phone" not in str(rows)

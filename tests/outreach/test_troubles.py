@@ -12,7 +12,8 @@ from sqlalchemy import func, select
 
 from tests.fake_stripe import NOW
 from tests.ledger.rows import attempt_values
-from tests.outreach.post import MERCHANT, Sink, Stripe, enrolled, free_port, many, send, served, states
+from tests.outreach.post import MERCHANT, Sink, Stripe, enrolled, many, send, served, states
+from tests.ports import free_port
 from tinko_pipelines.errors import MailError
 from tinko_pipelines.gateway.records import Answer
 from tinko_pipelines.ledger.control import pause, resume

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 
 from resources import TinkoResource
 from sensors.schedules import weekly_report
-from tests.outreach.post import Sink, free_port, served
+from tests.outreach.post import Sink, served
+from tests.ports import free_port
 from tinko_pipelines.errors import MailError, SettingsError, StoreError
 from tinko_pipelines.outreach.transport import FileTransport, Mail, RefusedError, Transport, TryLaterError
 from tinko_pipelines.reports.digest import Digest, Share

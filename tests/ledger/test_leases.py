@@ -12,7 +12,8 @@ from tinko_pipelines.ledger.budget import RequestBudget
 from tinko_pipelines.ledger.claims import claim_due
 from tinko_pipelines.ledger.schema import attempt, message, recovery_case, request_budget
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach.outbox import LEASE_SECONDS, doubt_lapsed
+from tinko_pipelines.outreach.outbox import LEASE_SECONDS
+from tinko_pipelines.outreach.settling import doubt_lapsed
 from tinko_pipelines.retry import janitor
 from tinko_pipelines.settings import Settings
 

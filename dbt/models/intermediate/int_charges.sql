@@ -1,5 +1,5 @@
 {{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_touched_charges', 'charge_key']) }}
-{%- set columns = ['charge_key', 'charge_id', 'intent_key', 'account_id', 'livemode', 'currency', 'amount_minor', 'captured_minor', 'refunded_minor', 'status', 'is_captured', 'is_disputed', 'created_at', 'file'] -%}
+{%- set columns = ['charge_key', 'charge_id', 'intent_key', 'account_id', 'livemode', 'currency', 'amount_minor', 'captured_minor', 'refunded_minor', 'status', 'is_captured', 'is_disputed', 'created_at', 'created_on', 'file'] -%}
 {%- set touched = ref('int_touched_charges') -%}
 with charges as (
     select {{ columns | join(', ') }}
@@ -35,7 +35,7 @@ chosen as (
         place,
         {{ key('account_id', 'debt_id') }} as debt_key
     from links
-    where linked_key not in (select v.linked_key from several as v)
+    where not exists (select 1 from several as v where v.linked_key = links.linked_key)
     union all
     select
         linked_key,

@@ -4,14 +4,14 @@ with parts as (
         account_id,
         livemode,
         currency,
-        cast(created_at as date) as {{ day }},
+        created_on as {{ day }},
         count(*) as first_attempt_count,
         {{ total('amount_minor') }} as first_attempt_amount_minor,
         0 as failed_first_attempt_count,
         0 as failed_first_attempt_amount_minor
     from {{ ref('int_charges') }}
     where status <> 'failed'
-    group by account_id, livemode, currency, cast(created_at as date)
+    group by account_id, livemode, currency, created_on
 
     union all
 
@@ -19,13 +19,13 @@ with parts as (
         account_id,
         livemode,
         currency,
-        cast(created_at as date) as {{ day }},
+        created_on as {{ day }},
         -count(*) as first_attempt_count,
         -{{ total('amount_minor') }} as first_attempt_amount_minor,
         0 as failed_first_attempt_count,
         0 as failed_first_attempt_amount_minor
     from {{ ref('int_later_charges') }}
-    group by account_id, livemode, currency, cast(created_at as date)
+    group by account_id, livemode, currency, created_on
 
     union all
 

@@ -8,7 +8,8 @@ with made as (
         livemode,
         currency,
         amount_minor,
-        created_at
+        created_at,
+        created_on
     from {{ ref('int_charges') }}
     where status <> 'failed'
     {% if mends() %}and debt_key in (select t.debt_key from {{ touched }} as t){% endif %}
@@ -17,6 +18,7 @@ with made as (
 failed as (
     select {{ key('account_id', 'debt_id') }} as debt_key
     from {{ ref('stg_failed_payments') }}
+    {% if mends() %}where {{ key('account_id', 'debt_id') }} in (select t.debt_key from {{ touched }} as t){% endif %}
 ),
 
 several as (
@@ -45,6 +47,7 @@ select
     livemode,
     currency,
     amount_minor,
-    created_at
+    created_at,
+    created_on
 from numbered
 where n > 1

@@ -1,4 +1,4 @@
-{%- set columns = 'charge_key, charge_id, intent_key, account_id, livemode, currency, amount_minor, captured_minor, refunded_minor, status, is_captured, is_disputed, created_at, file' -%}
+{%- set columns = 'charge_key, charge_id, intent_key, account_id, livemode, currency, amount_minor, captured_minor, refunded_minor, status, is_captured, is_disputed, created_at, created_on, file' -%}
 -- depends_on: {{ ref('int_changed_files') }} {{ ref('int_read_links') }} {{ ref('int_read_charges') }}
 {% if mends() %}
 with read as materialized (

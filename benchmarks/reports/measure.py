@@ -1,0 +1,107 @@
+"""CPU-seconds, wall seconds and memory of a build, and the CPU of each of its models and tests."""
+
+from __future__ import annotations
+
+import json
+import resource
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import psutil
+
+from tinko_pipelines.reports import dbt_runner
+from tinko_pipelines.settings import Settings
+
+EVERY_SECONDS = 0.02
+
+
+@dataclass
+class Watched:
+    """What the processes begun meanwhile took: CPU and wall seconds, the greatest resident MB, and CPU by moment."""
+
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    peak_mb: float = 0.0
+    moments: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def between(self, start: float, end: float) -> float:
+        """CPU-seconds from one moment to another."""
+        if not self.moments:
+            return 0.0
+        last = len(self.moments) - 1
+        return (
+            self.cpu[min(bisect_left(self.moments, end), last)]
+            - self.cpu[min(bisect_left(self.moments, start), last)]
+        )
+
+
+@contextmanager
+def watched() -> Iterator[Watched]:
+    """Watch the children of this process."""
+    seen, over = Watched(), threading.Event()
+
+    def look() -> None:
+        me = psutil.Process()
+        while not over.wait(EVERY_SECONDS):
+            cpu = 0.0
+            for child in me.children(recursive=True):
+                try:
+                    times = child.cpu_times()
+                    cpu += times.user + times.system
+                    seen.peak_mb = max(seen.peak_mb, child.memory_info().rss / 1e6)
+                except psutil.Error:
+                    continue
+            seen.moments.append(time.time())
+            seen.cpu.append(cpu)
+
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seen.cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        seen.wall_seconds = time.monotonic() - began
+
+
+def by_node(settings: Settings, seen: Watched) -> dict[str, float]:
+    """CPU-seconds of each model and test of the last build, which must have run one at a time."""
+    results = json.loads((settings.state / "dbt" / "target" / "run_results.json").read_text())["results"]
+    found = {}
+    for one in results:
+        ran = next((step for step in one["timing"] if step["name"] == "execute"), None)
+        if ran:
+            start, end = (
+                datetime.fromisoformat(ran[name].replace("Z", "+00:00"))
+                for name in ("started_at", "completed_at")
+            )
+            found[one["unique_id"]] = seen.between(start.timestamp(), end.timestamp())
+    return found
+
+
+def built(settings: Settings, as_of: datetime, *, whole: bool) -> tuple[Watched, dict[str, float], bool]:
+    """Build once, one model at a time; what it took, the CPU of each node, and whether everything was made anew."""
+    with one_at_a_time(), watched() as seen:
+        result = dbt_runner.build(settings, as_of, whole=whole)
+    return seen, by_node(settings, seen), result.whole
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """dbt with one thread, and with time enough on a machine that is shared; DuckDB keeps its own threads."""
+    kept, limit = dbt_runner._dbt, dbt_runner.BUILD_SECONDS_MAX
+    dbt_runner._dbt = lambda settings, arguments, extra: kept(settings, [*arguments, "--threads", "1"], extra)
+    dbt_runner.BUILD_SECONDS_MAX = 3600
+    try:
+        yield
+    finally:
+        dbt_runner._dbt, dbt_runner.BUILD_SECONDS_MAX = kept, limit

@@ -9,6 +9,7 @@ Nothing happens on DuckDB, which reads the files where the models name them.
             'lake': (lake ~ '/tables/{name}', '*.parquet'),
             'derived': (lake ~ '/derived', '{name}.parquet'),
             'ledger': (env_var('TINKO_DBT_EXPORT'), '{name}.parquet'),
+            'build': (env_var('TINKO_DBT_TOLD'), '{name}.parquet'),
         } -%}
         {%- for one in graph.sources.values() -%}
             {%- set made = one.source_name ~ '.' ~ one.name -%}

@@ -14,8 +14,8 @@ if __name__ == "__main__":
     for n in itertools.count(int(sys.argv[1])):
         with duckdb.connect(str(settings.warehouse_path)) as warehouse:
             warehouse.execute("CREATE OR REPLACE TABLE intermediate.beat AS SELECT ? AS n", [n])
-            warehouse.execute("UPDATE attempts SET n = ?", [n])
-            warehouse.execute("UPDATE messages SET step = ?", [n])
+            warehouse.execute("UPDATE fct_attempts SET n = ?", [n])
+            warehouse.execute("UPDATE fct_messages SET step = ?", [n])
         built_mark(settings).write_text(f"2027-01-01T00:00:{n % 60:02}+00:00")
         publish(settings)
         print(n, flush=True)

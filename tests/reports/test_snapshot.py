@@ -244,7 +244,7 @@ def test_the_last_versions_are_kept_and_one_can_be_gone_back_to(copied: Settings
 def test_models_that_only_show_are_held_and_all_else_is_left_out(copied: Settings) -> None:
     with duckdb.connect(str(copied.warehouse_path)) as warehouse:
         warehouse.execute(
-            "ALTER TABLE messages RENAME TO behind; CREATE VIEW messages AS FROM behind;"
+            "ALTER TABLE fct_messages RENAME TO behind; CREATE VIEW fct_messages AS FROM behind;"
             " CREATE SCHEMA of_somebody; CREATE TABLE of_somebody.his AS SELECT 1 AS x"
         )
     publish(copied)
@@ -287,7 +287,7 @@ def _whole(path: Path) -> int:
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"ATTACH '{path}' AS s (READ_ONLY)")
         found = connection.execute(
-            "SELECT DISTINCT n FROM s.attempts UNION SELECT DISTINCT step FROM s.messages"
+            "SELECT DISTINCT n FROM s.fct_attempts UNION SELECT DISTINCT step FROM s.fct_messages"
             ' UNION SELECT DISTINCT "Step" FROM s.friendly."Messages"'
         ).fetchall()
     return int(found[0][0]) if len(found) == 1 else -len(found)

@@ -108,7 +108,8 @@ def build(
     moment = as_of.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
     with only_one(settings):
         seen, fingerprint, mark = look(settings), _fingerprint(settings), built_mark(settings)
-        last = Built.read(mark) if settings.warehouse_path.exists() else None
+        note = mark.with_suffix(".json")
+        last = Built.read(note) if mark.exists() and settings.warehouse_path.exists() else None
         if whole or why_whole(last, seen, fingerprint, as_of):
             last = None
             arguments = [*arguments, "--full-refresh"]
@@ -121,9 +122,8 @@ def build(
         if broken or done.returncode:
             raise StoreError(_failure(broken, done.stdout))
         _keep_manifest(settings)
-        partial = mark.with_name(f".{mark.name}.{os.getpid()}")
-        partial.write_text(built_now(as_of, fingerprint, seen, last).text())
-        partial.replace(mark)
+        note.write_text(built_now(as_of, fingerprint, seen, last).text())
+        mark.write_text(as_of.astimezone(UTC).isoformat())
     # What Spark needs before a run is a hook, which dbt counts as a node although it does nothing here.
     results = [one for one in results if not one["unique_id"].startswith("operation.")]
     kinds = [one["unique_id"].split(".")[0] for one in results]
@@ -144,8 +144,8 @@ def generate_docs(settings: Settings) -> Path:
     """Write dbt's documentation of the last build as one page; its path. Raises StoreError when nothing was built."""
     if not settings.warehouse_path.exists():
         raise StoreError(f"there is no build to document in {settings.state} yet; run `tinko report` first")
-    last = Built.read(built_mark(settings))
-    as_of = last.as_of if last else datetime.now(UTC).isoformat()
+    mark = built_mark(settings)
+    as_of = mark.read_text() if mark.exists() else datetime.now(UTC).isoformat()
     with only_one(settings):
         done = _dbt(settings, ["docs", "generate", "--static", "--no-compile"], {"TINKO_DBT_AS_OF": as_of})
         if done.returncode:

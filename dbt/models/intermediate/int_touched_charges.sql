@@ -46,7 +46,20 @@ known as (
 select
     k.charge_key,
     p.charge_key is not null as is_there,
-    p.* exclude (charge_key),
+    p.charge_id,
+    p.intent_key,
+    p.account_id,
+    p.livemode,
+    p.currency,
+    p.amount_minor,
+    p.captured_minor,
+    p.refunded_minor,
+    p.status,
+    p.is_captured,
+    p.is_disputed,
+    p.created_at,
+    p.created_on,
+    p.file,
     b.intent_before,
     b.debt_before
 from keys as k

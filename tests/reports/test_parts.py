@@ -93,7 +93,7 @@ def test_the_last_mature_month_is_held_against_the_one_before(altered: Altered) 
     assert (
         "What failed in August 2026, the last month all of whose failures have had 28 days to be paid" in text
     )
-    assert "Recovery rate 25.0% 100 of 400 50.0% 50 of 100 +25.0 points beyond chance (±10.0)" in text
+    assert "Recovery rate 50.0% 50 of 100 +25.0 points beyond chance (±10.0) 25.0% 100 of 400" in text
 
 
 def test_without_a_month_to_compare_it_says_so(altered: Altered) -> None:

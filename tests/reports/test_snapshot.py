@@ -288,6 +288,6 @@ def _whole(path: Path) -> int:
         connection.execute(f"ATTACH '{path}' AS s (READ_ONLY)")
         found = connection.execute(
             "SELECT DISTINCT n FROM s.fct_attempts UNION SELECT DISTINCT step FROM s.fct_messages"
-            ' UNION SELECT DISTINCT "Step" FROM s.friendly."Messages"'
+            ' UNION SELECT DISTINCT "Step" FROM s.friendly."Mails"'
         ).fetchall()
     return int(found[0][0]) if len(found) == 1 else -len(found)

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo notebook mail test coverage ui properties bench bench-door bench-ingest bench-mail bench-model crash mutants crash-dagster crash-ingest clean
+.PHONY: setup demo notebook mail test coverage ui properties bench bench-door bench-ingest bench-mail bench-model bench-reports crash mutants crash-dagster crash-ingest clean
 
 setup: $(STAMP)
 
@@ -78,6 +78,10 @@ bench-mail: setup
 bench-model: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.model verdicts
 	$(BIN)/python -m benchmarks.model timing
+
+# Marts from ten million charges, and a day more; ARGS='--charges 1000000' for less.
+bench-reports: setup
+	$(BIN)/python -m benchmarks.reports $(ARGS)
 
 # TRIALS=n SEED=s make crash; a campaign that was stopped goes on. TRIAL=i SEED=s repeats one trial.
 crash: setup

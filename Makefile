@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo notebook explore docs mail test coverage ui properties bench bench-door bench-ingest bench-mail bench-model flood crash mutants crash-dagster crash-ingest spark clean
+.PHONY: setup demo notebook explore docs mail test coverage ui properties bench bench-door bench-ingest bench-mail bench-model bench-reports flood crash mutants crash-dagster crash-ingest spark clean
 
 setup: $(STAMP)
 
@@ -92,6 +92,10 @@ bench-mail: setup
 bench-model: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.model verdicts
 	$(BIN)/python -m benchmarks.model timing
+
+# Marts from ten million charges, and a day more; ARGS='--charges 1000000' for less.
+bench-reports: setup
+	$(BIN)/python -m benchmarks.reports $(ARGS)
 
 # The same marts, verdicts and scores on a cluster of Spark with two executors, held against one machine's; needs Java 17.
 # ARGS='--charges 100000' builds from more, ARGS='--charges 0 --break recovery_daily' shows that a difference is seen.

@@ -108,3 +108,9 @@ their own, so that they, the report, the command line and MetricFlow cannot disa
     {{ 'union all' if not loop.last }}
     {%- endfor %}
 {%- endmacro %}
+
+
+{#- A mean to twelve digits; summed as decimals, since a sum of doubles depends on the order of the rows. -#}
+{% macro mean(expression) -%}
+    cast(sum(cast({{ expression }} as decimal(38, 12))) as double) / nullif(count({{ expression }}), 0)
+{%- endmacro %}

@@ -226,7 +226,7 @@ def _manifest_path(settings: Settings) -> Path:
 
 def _fingerprint(settings: Settings) -> str:
     digest = hashlib.sha256(json.dumps(dbt_environment(settings), sort_keys=True).encode())
-    for name in ("dbt-core", "dbt-duckdb"):
+    for name in ("dbt-core", "dbt-duckdb", "duckdb"):
         digest.update(f"{name}={version(name)}".encode())
     root = project_dir()
     for piece in _PIECES:

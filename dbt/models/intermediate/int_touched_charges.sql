@@ -11,9 +11,14 @@ held as materialized (
 ),
 
 news as (
-    (select * from read except select * from held)
-    union all
-    (select * from held except select * from read)
+    select coalesce(r.charge_key, h.charge_key) as charge_key
+    from read as r
+    full outer join held as h on r.charge_key = h.charge_key
+    where
+        r.charge_key is null or h.charge_key is null
+        {%- for name in columns.split(', ')[1:] %}
+        or r.{{ name }} is distinct from h.{{ name }}
+        {%- endfor %}
 ),
 
 linked as (

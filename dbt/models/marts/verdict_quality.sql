@@ -10,7 +10,7 @@ select
     {{ tally("recovered_by = 'own_retry'") }} as recovered_by_own_retry_count,
     {{ tally("move in ('stop', 'fix_config') and is_recovered") }} as recovered_against_verdict_count,
     {{ tally("category = 'unknown'") }} as unknown_count,
-    avg(verdict_confidence) as mean_confidence
+    {{ mean('verdict_confidence') }} as mean_confidence
 from {{ ref('fct_failed_payments') }}
 group by
     account_id, livemode, cohort_month, coalesce(verdict_source, 'none'), coalesce(verdict_rule, 'none'), category, move

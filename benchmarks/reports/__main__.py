@@ -1,0 +1,159 @@
+"""A build of everything, an added day and what analysts ask, at a tenth of the size and at the size; pandas beside them.
+
+`python -m benchmarks.reports --charges 10000000`. CPU-seconds of SQL are those of dbt's process less what the same project
+takes over an empty lake. A day's build must leave what a build of everything leaves, or this ends with an error.
+The first line says how busy the machine was; `build/reports` holds the worlds, and is emptied at the end unless `--keep`.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.reports.measure import built, watched
+from benchmarks.reports.queries import asked
+from benchmarks.reports.world import World
+from tests.reports.synthetic import World as Nothing
+from tests.reports.test_mending import differences
+from tinko_pipelines.reports.snapshot import publish
+from tinko_pipelines.settings import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def settings_of(folder: Path) -> Settings:
+    """A state folder that talks to nobody."""
+    return load_settings(state=folder, stripe_api_base="http://127.0.0.1:1")
+
+
+def told(what: str, **values: Any) -> None:
+    """One line of what was measured, with the load it was measured under."""
+    load = round(os.getloadavg()[0], 1)
+    rounded = {name: round(value, 2) if isinstance(value, float) else value for name, value in values.items()}
+    print(json.dumps({"what": what, **rounded, "load": load}), flush=True)
+
+
+def overhead(folder: Path) -> float:
+    """CPU-seconds of the project itself, over nothing."""
+    settings = settings_of(folder / "nothing")
+    Nothing().write(settings)
+    now = datetime.now(UTC)
+    built(settings, now, whole=True)
+    return built(settings, now, whole=False)[0].cpu_seconds
+
+
+def measure(what: str, world: World, own: float, *, whole: bool) -> float:
+    """Build, and tell what it took; CPU-seconds of SQL."""
+    seen, nodes, was_whole = built(world.settings, world.now, whole=whole)
+    assert was_whole == whole, f"{what}: everything was made anew"
+    dearest = sorted(nodes.items(), key=lambda one: -one[1])[:8]
+    told(
+        what,
+        charges=world.charges,
+        sql_cpu_seconds=seen.cpu_seconds - own,
+        dbt_cpu_seconds=own,
+        wall_seconds=seen.wall_seconds,
+        peak_mb=seen.peak_mb,
+        dearest={name.split(".")[2]: round(seconds, 2) for name, seconds in dearest},
+    )
+    return seen.cpu_seconds - own
+
+
+def through_dagster(world: World) -> None:
+    """The same through Dagster's command line, tests and all."""
+    command = [
+        str(Path(sys.executable).with_name("dagster")),
+        "job",
+        "execute",
+        "-f",
+        "benchmarks/reports/front.py",
+        "-j",
+        "marts",
+    ]
+    state = {
+        "TINKO_STATE": str(world.settings.state),
+        "MARTS_AS_OF": world.now.isoformat(),
+        "PYTHONPATH": str(ROOT),
+    }
+    with watched() as seen:
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | state, capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    told(
+        "a day more through Dagster",
+        charges=world.charges,
+        wall_seconds=seen.wall_seconds,
+        cpu_seconds=seen.cpu_seconds,
+    )
+
+
+def one_size(folder: Path, charges: int, own: float) -> float:
+    """All of it for a world of so many charges; CPU-seconds of SQL of a day."""
+    world = World(settings_of(folder / str(charges)), charges)
+    measure("everything", world, own, whole=True)
+    told("files written by a day", **world.add_day())
+    day = measure("a day more", world, own, whole=False)
+    mended = world.settings.warehouse_path.with_name("mended.duckdb")
+    shutil.copy(world.settings.warehouse_path, mended)
+    measure("everything again", world, own, whole=True)
+    found = differences(mended, world.settings.warehouse_path)
+    told("rows that differ from a build of everything", charges=charges, differences=found)
+    assert not found
+    mended.unlink()
+    world.add_day()
+    through_dagster(world)
+    with watched() as seen:
+        publish(world.settings)
+    told(
+        "snapshot",
+        charges=charges,
+        megabytes=world.settings.snapshot_path.stat().st_size / 1e6,
+        wall_seconds=seen.wall_seconds,
+    )
+    told("queries", charges=charges, **asked(world.settings))
+    return day
+
+
+def contender(folder: Path, charges: int) -> None:
+    """Four marts in pandas."""
+    command = [sys.executable, "-m", "benchmarks.reports.contender", str(folder / str(charges))]
+    with watched() as seen:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    told(
+        "pandas, four marts",
+        charges=charges,
+        cpu_seconds=seen.cpu_seconds,
+        peak_mb=seen.peak_mb,
+        answer=done.stdout.strip() or done.stderr[-300:],
+    )
+
+
+def main() -> int:
+    """Measure a tenth of the size, then the size."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--charges", type=int, default=10_000_000)
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "reports")
+    parser.add_argument("--keep", action="store_true", help="leave the worlds, to measure again")
+    given = parser.parse_args()
+    own = overhead(given.folder)
+    days = []
+    for charges in (given.charges // 10, given.charges):
+        days.append(one_size(given.folder, charges, own))
+        contender(given.folder, charges)
+    told("a day at the size, against a tenth of it", ratio=days[1] / days[0])
+    if not given.keep:
+        shutil.rmtree(given.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

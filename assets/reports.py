@@ -35,7 +35,7 @@ class _Translator(DagsterDbtTranslator):
             return AssetKey(
                 ["marts" if "marts" in dbt_resource_props["fqn"] else "dbt", dbt_resource_props["name"]]
             )
-        if dbt_resource_props["source_name"] == "ledger":
+        if dbt_resource_props["source_name"] in ("ledger", "build"):
             return ledger_export.key
         return AssetKey(str(dbt_resource_props["name"]))
 

@@ -23,7 +23,7 @@ from tinko_pipelines.outreach.suppression import suppress
 from tinko_pipelines.sandbox.process import SandboxProcess
 from tinko_pipelines.settings import load_settings
 
-LINK = re.compile(r"https://pay\.example\.com(/c/[A-Za-z0-9_-]{64})\b")
+LINK = re.compile(r"https://pay\.example\.com(/c/[A-Za-z0-9_-]{64})(?![A-Za-z0-9_-])")
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -20,17 +20,16 @@ table from all there is, by the same SQL without the conditions below; so does S
 {%- endmacro %}
 
 {#-
-A kept table's strategy: what `mends_by` names goes, what was made anew comes. `mends_by` is a list: a table of the last
+How a kept table is mended: what `mends_by` names goes, what was made anew comes. `mends_by` is a list: a table of the last
 steps, and the columns both have; or `changed_files`, for what is kept by file of the lake.
 -#}
-{% macro get_incremental_mended_sql(arg_dict) -%}
-    {%- set target_relation, made = arg_dict['target_relation'], arg_dict['temp_relation'] -%}
-    {%- set columns = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
+{% macro mended(kept, made) -%}
     {%- set by = config.get('mends_by') -%}
     {%- set touched = as_built(by[0]) -%}
-    delete from {{ target_relation }}
+    delete from {{ kept }}
     where ({{ by[1:] | join(', ') }}) in (select {{ by[1:] | join(', ') }} from {{ touched }});
-    insert into {{ target_relation }} ({{ columns }}) select {{ columns }} from {{ made }}
+    insert into {{ kept }} by name select * from {{ made }};
+    drop table {{ made }}
 {%- endmacro %}
 
 {#- The condition that a debt is one of those that are made anew; nothing in a whole build. -#}

@@ -29,8 +29,7 @@ from tinko_pipelines.settings import Settings
 
 BUILD_SECONDS_MAX = 600
 LOCK_SECONDS_MAX = 300
-_PROGRAM = "import gc, sys; gc.disable(); from dbt.cli.main import cli; sys.exit(cli())"
-"""dbt keeps nearly all it makes until it ends; looking for what it could let go takes an eighth of a build."""
+_PROGRAM = Path(__file__).with_name("dbt_process.py")
 _PIECES = ("dbt_project.yml", "profiles.yml", "models", "macros", "data-tests")
 
 
@@ -130,7 +129,7 @@ def build(
     return BuildResult(
         models=kinds.count("model"),
         tests=kinds.count("test") + kinds.count("unit_test"),
-        warnings=[line["info"]["msg"] for line in _lines(done.stdout) if line["info"]["level"] == "warn"],
+        warnings=[line["msg"] for line in _lines(done.stdout) if line["level"] == "warn"],
         seconds=round(time.monotonic() - began, 2),
         nodes=[
             NodeResult(one["unique_id"], str(one["status"]), round(float(one["execution_time"]), 3))
@@ -166,10 +165,9 @@ def _dbt(settings: Settings, arguments: list[str], extra: dict[str, str]) -> sub
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("DBT_", "TINKO_DBT_"))
     }
-    common = ["--no-version-check", "--no-use-colors", "--log-format", "json", "--log-level", "warn"]
     try:
         return subprocess.run(  # noqa: S603 - our own program, no shell, arguments are constants
-            [sys.executable, "-P", "-c", _PROGRAM, *common, "--log-level-file", "none", *arguments],
+            [sys.executable, "-P", str(_PROGRAM), *arguments],
             env={**inherited, **dbt_environment(settings), **extra},
             cwd=settings.state,
             capture_output=True,
@@ -183,12 +181,8 @@ def _dbt(settings: Settings, arguments: list[str], extra: dict[str, str]) -> sub
         ) from error
 
 
-def _lines(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
-        if line.startswith("{"):
-            parsed = json.loads(line)
-            if "info" in parsed:
-                yield parsed
+def _lines(text: str) -> Iterator[dict[str, str]]:
+    return (json.loads(line) for line in text.splitlines() if line.startswith('{"level"'))
 
 
 def _results(settings: Settings, done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
@@ -211,7 +205,7 @@ def _failure(broken: list[dict[str, Any]], output: str) -> str:
 
 
 def _first_error(output: str) -> str:
-    errors = [line["info"]["msg"] for line in _lines(output) if line["info"]["level"] == "error"]
+    errors = [line["msg"] for line in _lines(output) if line["level"] == "error"]
     text = " ".join((errors[0] if errors else output.strip() or "it gave no reason").split())
     return text[:400]
 

@@ -1,4 +1,4 @@
-{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_touched_debts', 'account_id', 'debt_id']) }}
+{{ config(materialized=kept_as(), mends_by=['int_touched_debts', 'account_id', 'debt_id']) }}
 {%- set touched = ref('int_touched_debts') -%}
 -- depends_on: {{ ref('int_touched_payers') }}
 with efforts as (

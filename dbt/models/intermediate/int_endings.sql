@@ -1,3 +1,3 @@
-{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_changed_files', 'file']) }}
+{{ config(materialized=kept_as(), mends_by=['int_changed_files', 'file']) }}
 -- depends_on: {{ ref('int_changed_files') }} {{ ref('int_touched_debts') }}
 select * from {{ ref('int_read_endings') }}

@@ -1,4 +1,4 @@
-{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_touched_cards', 'account_id', 'card_fingerprint']) }}
+{{ config(materialized=kept_as(), mends_by=['int_touched_cards', 'account_id', 'card_fingerprint']) }}
 -- depends_on: {{ ref('int_touched_cards') }}
 with windows as (
     select distinct

@@ -1,4 +1,4 @@
-{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_touched_debt_keys', 'debt_key']) }}
+{{ config(materialized=kept_as(), mends_by=['int_touched_debt_keys', 'debt_key']) }}
 {%- set touched = ref('int_touched_debt_keys') -%}
 with made as (
     select

@@ -1,4 +1,4 @@
-{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_touched_subscriptions', 'account_id', 'subscription_id']) }}
+{{ config(materialized=kept_as(), mends_by=['int_touched_subscriptions', 'account_id', 'subscription_id']) }}
 -- depends_on: {{ ref('int_touched_subscriptions') }}
 select
     s.account_id,

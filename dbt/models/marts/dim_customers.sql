@@ -1,4 +1,4 @@
-{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_touched_customers', 'account_id', 'customer_id']) }}
+{{ config(materialized=kept_as(), mends_by=['int_touched_customers', 'account_id', 'customer_id']) }}
 -- depends_on: {{ ref('int_touched_customers') }}
 select
     d.account_id,

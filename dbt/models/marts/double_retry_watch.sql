@@ -1,4 +1,4 @@
-{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_restated_debts', 'account_id', 'debt_id']) }}
+{{ config(materialized=kept_as(), mends_by=['int_restated_debts', 'account_id', 'debt_id']) }}
 {%- set restated = ref('int_restated_debts') -%}
 with succeeded as (
     select

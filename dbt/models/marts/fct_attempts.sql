@@ -1,4 +1,4 @@
-{{ config(materialized=kept_as(), incremental_strategy='mended', mends_by=['int_case_efforts', 'case_id']) }}
+{{ config(materialized=kept_as(), mends_by=['int_case_efforts', 'case_id']) }}
 {%- set efforts = ref('int_case_efforts') -%}
 with attempts as (
     select * from {{ ref('stg_attempts') }}

@@ -164,7 +164,7 @@ def failed_row(name: str, **changes: Any) -> dict[str, Any]:
         "card_country": "US", "card_fingerprint": f"fp_{name}", "card_changed_since_failure": False,
         "code": "insufficient_funds", "next_payment_attempt_at": None, "collection_method": None,
         "off_session_consent": True, "customer_deleted": False, "subscription_status": None,
-        "paid_elsewhere_by": None, "disputed": False, "preferred_locale": "en",
+        "paid_elsewhere_by": None, "paid_elsewhere_charge_id": None, "disputed": False, "preferred_locale": "en",
         "category": "insufficient_funds", "move": "retry", "reason": "no funds", "rule": "r1",
         "source": "rule", "confidence": 1.0, "retry_same_card": True, "wait_hours": None,
     }  # fmt: skip

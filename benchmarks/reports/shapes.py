@@ -111,7 +111,8 @@ SELECT d.n, 'acct_1' AS account_id, false AS livemode, CASE WHEN d.is_invoice TH
   'issuer_declined' AS outcome_type, d.code AS outcome_reason,
   CASE WHEN d.is_invoice THEN 'charge_automatically' END AS collection_method, false AS off_session_consent, false AS customer_deleted,
   CASE WHEN d.is_invoice THEN 'active' END AS subscription_status,
-  CASE WHEN e.n IS NOT NULL AND p.n IS NULL THEN name('pj_', d.n) END AS paid_elsewhere_by, 'credit' AS card_funding,
+  CASE WHEN e.n IS NOT NULL AND p.n IS NULL THEN name('pj_', d.n) END AS paid_elsewhere_by,
+  CASE WHEN e.n IS NOT NULL AND p.n IS NULL THEN name('ch_', d.n * 10 + 8) END AS paid_elsewhere_charge_id, 'credit' AS card_funding,
   CASE WHEN d.is_invoice THEN name('price_', d.customer % 5) END AS price_id,
   CASE WHEN d.is_invoice THEN 'subscription_cycle' END AS billing_reason
 FROM debt d

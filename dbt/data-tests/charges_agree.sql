@@ -10,20 +10,39 @@ with paid as (
         c.amount_minor,
         c.captured_minor,
         c.currency,
-        d.currency as debt_currency,
-        b.amount_minor as settled_minor,
-        b.currency as settled_currency,
-        b.exchange_rate
+        c.balance_transaction_id,
+        d.currency as debt_currency
     from {{ ref('fct_failed_payments') }} as d
     inner join {{ ref('stg_charges') }} as c
         on d.account_id = c.account_id and d.payment_charge_id = c.charge_id and c.status = 'succeeded'
-    left join {{ ref('stg_balance_transactions') }} as b
-        on c.account_id = b.account_id and c.balance_transaction_id = b.balance_transaction_id
     where d.paid_amount_minor > 0
+),
+
+settled as (
+    -- Of all there are, only those of such payments are held in memory.
+    select
+        account_id,
+        balance_transaction_id,
+        amount_minor as settled_minor,
+        currency as settled_currency,
+        exchange_rate
+    from {{ ref('stg_balance_transactions') }}
+    where balance_transaction_id in (select p.balance_transaction_id from paid as p)
+),
+
+compared as (
+    select
+        p.*,
+        s.settled_minor,
+        s.settled_currency,
+        s.exchange_rate
+    from paid as p
+    left join settled as s
+        on p.account_id = s.account_id and p.balance_transaction_id = s.balance_transaction_id
 )
 
 select *
-from paid
+from compared
 where
     paid_amount_minor <> least(coalesce(nullif(captured_minor, 0), amount_minor), failed_amount_minor)
     or currency <> debt_currency

@@ -168,6 +168,7 @@ def test_paid_by_another_intent_unless_the_orders_differ(
     other = [intent("pi_2", START + 60, metadata=theirs), paid("ch_2", START + 60, payment_intent="pi_2")]
     [row] = debts(tmp_path, *one_off(metadata=mine), *other)
     assert row["paid_elsewhere_by"] == elsewhere
+    assert row["paid_elsewhere_charge_id"] == ("ch_2" if elsewhere else None)
 
 
 @pytest.mark.parametrize(

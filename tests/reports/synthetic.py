@@ -236,10 +236,12 @@ def story() -> World:
     world.case("in_self", "paid_elsewhere")
     world.message("in_self", 1, FAILED_AT + days(5))
 
-    world.debt("pi_shop", category="do_not_honor", paid_elsewhere_by="pi_second", code="do_not_honor")
+    world.debt("pi_shop", category="do_not_honor", paid_elsewhere_by="pi_second",
+               paid_elsewhere_charge_id="ch_second", code="do_not_honor")  # fmt: skip
     world.charge("ch_second", FAILED_AT + timedelta(hours=1), "succeeded", payment_intent_id="pi_second")
     world.case("pi_shop", "paid_elsewhere")
-    world.debt("pi_again", paid_elsewhere_by="pi_second", first_failed_at=FAILED_AT + timedelta(minutes=30))
+    world.debt("pi_again", paid_elsewhere_by="pi_second", paid_elsewhere_charge_id="ch_second",
+               first_failed_at=FAILED_AT + timedelta(minutes=30))  # fmt: skip
 
     world.debt("in_given_back")
     world.paid("in_given_back", FAILED_AT + days(2), amount_refunded_minor=1000)

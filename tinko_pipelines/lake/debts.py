@@ -23,7 +23,8 @@ FAILED_PAYMENTS = pa.schema(
         ("outcome_type", TEXT), ("outcome_reason", TEXT), ("network_decline_code", TEXT),
         ("network_advice_code", TEXT), ("advice_code", TEXT), ("next_payment_attempt_at", MOMENT),
         ("collection_method", TEXT), ("off_session_consent", FLAG), ("customer_deleted", FLAG),
-        ("subscription_status", TEXT), ("paid_elsewhere_by", TEXT), ("preferred_locale", TEXT),
+        ("subscription_status", TEXT), ("paid_elsewhere_by", TEXT), ("paid_elsewhere_charge_id", TEXT),
+        ("preferred_locale", TEXT),
         ("card_funding", TEXT), ("card_issuer", TEXT), ("price_id", TEXT), ("billing_reason", TEXT),
     ]
 )  # fmt: skip
@@ -100,7 +101,8 @@ HAVING arg_min(status, (created_at, id)) = 'failed'
 
 PAID_ELSEWHERE = f"""
 CREATE TEMP TABLE elsewhere AS
-SELECT d.account_id, d.debt_id, arg_min(o.debt_id, (o.created_at, o.id)) AS paid_elsewhere_by
+SELECT d.account_id, d.debt_id, arg_min(o.debt_id, (o.created_at, o.id)) AS paid_elsewhere_by,
+  arg_min(o.id, (o.created_at, o.id)) AS paid_elsewhere_charge_id
 FROM debt d
 LEFT JOIN intent mine ON mine.account_id = d.account_id AND mine.id = d.payment_intent_id
 JOIN debt_charge o ON o.account_id = d.account_id AND o.status = 'succeeded' AND o.debt_kind <> 'invoice'
@@ -156,7 +158,7 @@ SELECT d.account_id, d.livemode, d.debt_kind, d.debt_id, d.invoice_id,
     AND (p.setup_future_usage = 'off_session' OR EXISTS (SELECT 1 FROM consented_method k
       WHERE k.account_id = d.account_id AND k.payment_method_id = method.id)), false) AS off_session_consent,
   coalesce(cu.deleted, coalesce(d.customer_id, i.customer_id) = '{ERASED}', false) AS customer_deleted,
-  s.status AS subscription_status, e.paid_elsewhere_by, cu.preferred_locale,
+  s.status AS subscription_status, e.paid_elsewhere_by, e.paid_elsewhere_charge_id, cu.preferred_locale,
   coalesce(last.card_funding, m.card_funding) AS card_funding, last.card_issuer, s.price_id, i.billing_reason
 FROM debt d
 LEFT JOIN debt_charge last ON last.account_id = d.account_id AND last.id = d.last_charge_id

@@ -18,6 +18,7 @@ debts as (
         f.account_id,
         f.debt_id,
         f.paid_elsewhere_by,
+        f.paid_elsewhere_charge_id,
         f.paid_charge_id,
         e.own_charge_id,
         {{ key('f.account_id', 'f.paid_elsewhere_by') }} as elsewhere_key,
@@ -27,40 +28,14 @@ debts as (
     {{ if_restated('f.account_id', 'f.debt_id', touched) }}
 ),
 
-wanted as (
-    select distinct elsewhere_key
-    from debts
-    where not is_paid_itself and elsewhere_key is not null
-),
-
-payments as (
-    -- By intent or by charge: one key, since a join on either of two would compare every debt with every charge.
-    select intent_key as elsewhere_key, charge_id, created_at
-    from {{ ref('int_charges') }}
-    where status = 'succeeded' and intent_key in (select w.elsewhere_key from wanted as w)
-    union all
-    select charge_key as elsewhere_key, charge_id, created_at
-    from {{ ref('int_charges') }}
-    where status = 'succeeded' and charge_key in (select w.elsewhere_key from wanted as w)
-),
-
-elsewhere as (
-    select
-        elsewhere_key,
-        min_by(charge_id, (created_at, charge_id)) as charge_id
-    from payments
-    group by elsewhere_key
-),
-
 paid as (
     select
-        d.*,
-        not d.is_paid_itself as is_paid_elsewhere,
-        case when d.is_paid_itself then coalesce(d.paid_charge_id, d.own_charge_id) else e.charge_id end
+        *,
+        not is_paid_itself as is_paid_elsewhere,
+        case when is_paid_itself then coalesce(paid_charge_id, own_charge_id) else paid_elsewhere_charge_id end
             as payment_charge_id
-    from debts as d
-    left join elsewhere as e on d.elsewhere_key = e.elsewhere_key and not d.is_paid_itself
-    where d.is_paid_itself or d.paid_elsewhere_by is not null
+    from debts
+    where is_paid_itself or paid_elsewhere_by is not null
 )
 
 select

@@ -29,7 +29,6 @@ disputes as (
 
 select
     c.charge_key,
-    c.charge_id,
     c.created_at as paid_at,
     coalesce(nullif(c.captured_minor, 0), c.amount_minor) as paid_minor,
     cast(greatest(c.refunded_minor, coalesce(r.refunded_minor, 0)) as bigint) as refunded_minor,

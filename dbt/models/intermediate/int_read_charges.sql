@@ -1,7 +1,6 @@
 {{ config(materialized='view') }}
 select
     {{ key('account_id', 'charge_id') }} as charge_key,
-    charge_id,
     {{ key('account_id', 'payment_intent_id') }} as intent_key,
     account_id,
     livemode,

@@ -1,19 +1,34 @@
-{%- set columns = 'charge_key, charge_id, intent_key, account_id, livemode, currency, amount_minor, captured_minor, refunded_minor, status, is_captured, is_disputed, created_at, created_on, file' -%}
+{%- set columns = 'charge_key, intent_key, account_id, livemode, currency, amount_minor, captured_minor, refunded_minor, status, is_captured, is_disputed, created_at, created_on, file' -%}
 -- depends_on: {{ ref('int_changed_files') }} {{ ref('int_read_links') }} {{ ref('int_read_charges') }}
 {% if mends() %}
 with read as materialized (
     select {{ columns }} from {{ ref('int_read_charges') }}
 ),
 
+linked as materialized (
+    select distinct linked_key from (
+        {{ differing('linked_key, place, account_id, debt_id, file', ref('int_read_links'), as_built('int_debt_links')) }}
+    ) as l
+),
+
 held as materialized (
-    select {{ columns }} from {{ as_built('int_charges') }}
+    -- One look at all there are: those of the changed files, and those of a link that differs.
+    select {{ columns }}, debt_key from {{ as_built('int_charges') }}
+    where
+        file in (select c.file from {{ ref('int_changed_files') }} as c)
+        or charge_key in (select l.linked_key from linked as l)
+        or intent_key in (select l.linked_key from linked as l)
+),
+
+filed as (
+    select * from held
     where file in (select c.file from {{ ref('int_changed_files') }} as c)
 ),
 
 news as (
     select coalesce(r.charge_key, h.charge_key) as charge_key
     from read as r
-    full outer join held as h on r.charge_key = h.charge_key
+    full outer join filed as h on r.charge_key = h.charge_key
     where
         r.charge_key is null or h.charge_key is null
         {%- for name in columns.split(', ')[1:] %}
@@ -21,37 +36,31 @@ news as (
         {%- endfor %}
 ),
 
-linked as (
-    select distinct linked_key from (
-        {{ differing('linked_key, place, account_id, debt_id, file', ref('int_read_links'), as_built('int_debt_links')) }}
-    ) as l
-),
-
 keys as (
     select charge_key from news
     union
-    select charge_key from {{ as_built('int_charges') }} where charge_key in (select linked_key from linked)
+    select charge_key from held where charge_key in (select linked_key from linked)
     union
-    select charge_key from {{ as_built('int_charges') }} where intent_key in (select linked_key from linked)
+    select charge_key from held where intent_key in (select linked_key from linked)
 ),
 
 present as (
     select {{ columns }} from read where charge_key in (select charge_key from keys)
     union all
-    select {{ columns }} from {{ as_built('int_charges') }}
+    select {{ columns }} from held
     where charge_key in (select charge_key from keys) and file not in (select file from {{ ref('int_changed_files') }})
 ),
 
 known as (
+    -- A charge lies in one file, so one that was read was held of a changed file, or is new.
     select charge_key, intent_key as intent_before, debt_key as debt_before
-    from {{ as_built('int_charges') }}
+    from held
     where charge_key in (select charge_key from keys)
 )
 
 select
     k.charge_key,
     p.charge_key is not null as is_there,
-    p.charge_id,
     p.intent_key,
     p.account_id,
     p.livemode,

@@ -11,6 +11,7 @@ select
     first_charge_id,
     paid_charge_id,
     paid_elsewhere_by,
+    paid_elsewhere_charge_id,
     livemode,
     lower(currency) as currency,
     amount_minor,

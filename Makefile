@@ -45,7 +45,7 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	cd dbt && ../$(BIN)/sqlfluff lint --disable-progress-bar models data-tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Lines and branches of what charges, mails and remembers; each of the four parts is held to so many percent.
 LEAST := 95

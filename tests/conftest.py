@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledgers import KINDS, empty_ledger
+from tests.ledgers import KINDS, empty_ledger, migrate
 from tests.object_store import LocalS3
-from tests.postgres import postgres_server
+from tests.postgres import database, postgres_server
 from tinko_pipelines.ledger.store import Ledger
 
 
@@ -21,6 +21,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def postgres_url() -> Iterator[str]:
     with postgres_server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres_url: str) -> str:
+    """The name of a ledger without rows, to be copied."""
+    with database(postgres_url, "migrated") as url:
+        migrate(url)
+    return "migrated"
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same on SQLite."""
+    path = tmp_path_factory.mktemp("migrated") / "ledger.db"
+    migrate(f"sqlite:///{path}")
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -192,14 +192,20 @@ def _suspicious_text(connection: duckdb.DuckDBPyConnection) -> str:
         "SELECT table_name, column_name FROM duckdb_columns() WHERE data_type = 'VARCHAR'"
         f" AND table_name IN ({listed}) ORDER BY ALL"
     ).fetchall()
+    read: dict[str, list[str]] = {}
+    for table, column in columns:
+        if (table, column) not in PRIVATE:
+            read.setdefault(table, []).append(column)
+    # Each table once, all its columns together: a branch for each column took longer to plan than all else to run.
     parts = [
-        f"SELECT '{table}' AS table_name, '{column}' AS column_name, {column} AS text FROM {table}"
-        f" WHERE regexp_matches({column}, '{REVEALING}')"
-        f" OR coalesce(luhn(regexp_extract({column}, '{CARD_NUMBER}', 2)), false)"
-        for table, column in columns
-        if (table, column) not in PRIVATE
+        f"SELECT '{table}' AS table_name, unnest({names}) AS column_name, unnest([{', '.join(names)}]) AS text FROM {table}"
+        for table, names in read.items()
     ]
-    return f"CREATE VIEW suspicious_text AS {' UNION ALL '.join(parts)}"
+    return (
+        f"CREATE VIEW suspicious_text AS SELECT * FROM ({' UNION ALL '.join(parts)})"
+        f" WHERE regexp_matches(text, '{REVEALING}')"
+        f" OR coalesce(luhn(regexp_extract(text, '{CARD_NUMBER}', 2)), false)"
+    )
 
 
 def _run(connection: duckdb.DuckDBPyConnection, invariant: Invariant) -> InvariantResult:

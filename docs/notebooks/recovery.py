@@ -201,8 +201,9 @@ def _(currency, live, mo, month, snapshot):
           FROM recovery_by_attempt_number WHERE livemode = {live} GROUP BY decline_code, attempt_number
         ), one_more AS (
           SELECT s.decline_code, sum(s.stopped_amount_minor)::bigint AS stopped_amount_minor,
-            sum(t.executed_count)::bigint AS next_executed_count,
-            round(sum(s.stopped_amount_minor * t.success_rate))::bigint AS one_more_would_bring_minor
+            (sum(s.stopped_amount_minor) FILTER (WHERE t.executed_count IS NULL))::bigint AS nobody_was_tried_further_minor,
+            round(sum(s.stopped_amount_minor * t.success_rate))::bigint AS of_the_rest_one_more_would_bring_minor,
+            min(t.executed_count)::bigint AS rate_from_at_least
           FROM stopped AS s
           LEFT JOIN tried AS t ON t.decline_code = s.decline_code AND t.attempt_number = s.attempt_number + 1
           GROUP BY s.decline_code

@@ -171,6 +171,19 @@ def test_paid_by_another_intent_unless_the_orders_differ(
     assert row["paid_elsewhere_charge_id"] == ("ch_2" if elsewhere else None)
 
 
+def test_of_another_intent_its_earliest_success_paid(tmp_path: Path) -> None:
+    theirs = {"payment_intent": "pi_2"}
+    other = [
+        intent("pi_2", START + 60),
+        charge("ch_refused", START + 60, **theirs),
+        paid("ch_other", START + 120, **theirs),
+        paid("ch_later", START + 180, **theirs),
+    ]
+    rows = {row["debt_id"]: row for row in debts(tmp_path, *one_off(), *other)}
+    row = rows["pi_1"]
+    assert (row["paid_elsewhere_by"], row["paid_elsewhere_charge_id"]) == ("pi_2", "ch_other")
+
+
 @pytest.mark.parametrize(
     "changes", [{"amount": 1800}, {"currency": "eur"}, {"customer": "cus_2"}, {"created": START - 60}]
 )

@@ -16,13 +16,13 @@ def origin(at: datetime, account_id: str = "default") -> Origin:
     return Origin(account_id, False, at, API_VERSION)
 
 
-def put(lake: Lake, at: datetime, *items: dict[str, Any]) -> Upserted:
+def put(lake: Lake, at: datetime, *items: dict[str, Any], account_id: str = "default") -> Upserted:
     total = Upserted()
     for item in items:
         name = BY_STRIPE_OBJECT[item["object"]]
-        row = parse(OBJECTS[name], item, origin(at))
+        row = parse(OBJECTS[name], item, origin(at, account_id))
         assert not isinstance(row, Malformed), row
         total = total.plus(
-            lake.upsert(name, "default", pa.Table.from_pylist([row], schema=OBJECTS[name].schema))
+            lake.upsert(name, account_id, pa.Table.from_pylist([row], schema=OBJECTS[name].schema))
         )
     return total

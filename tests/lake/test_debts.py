@@ -179,6 +179,13 @@ def test_of_another_intent_its_earliest_success_paid(tmp_path: Path) -> None:
         paid("ch_other", START + 120, **theirs),
         paid("ch_later", START + 180, **theirs),
     ]
+    put(
+        Lake(tmp_path),
+        NOW,
+        intent("pi_2", START + 60),
+        paid("ch_foreign", START + 90, **theirs),
+        account_id="another",
+    )
     rows = {row["debt_id"]: row for row in debts(tmp_path, *one_off(), *other)}
     row = rows["pi_1"]
     assert (row["paid_elsewhere_by"], row["paid_elsewhere_charge_id"]) == ("pi_2", "ch_other")

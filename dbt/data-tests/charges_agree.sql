@@ -15,7 +15,7 @@ with paid as (
     from {{ ref('fct_failed_payments') }} as d
     inner join {{ ref('stg_charges') }} as c
         on d.account_id = c.account_id and d.payment_charge_id = c.charge_id and c.status = 'succeeded'
-    where d.paid_amount_minor > 0
+    where d.paid_amount_minor > 0 {{ if_restated('d.account_id', 'd.debt_id', ref('int_restated_debts'), 'and') }}
 ),
 
 settled as (

@@ -29,7 +29,11 @@ understand: cast() and not ::, min_by, explicit GROUP BY, subqueries and not QUA
 {% macro default__date_gap(earlier, later) -%}cast({{ later }} - {{ earlier }} as integer){%- endmacro %}
 {% macro spark__date_gap(earlier, later) -%}datediff({{ later }}, {{ earlier }}){%- endmacro %}
 
-{% macro month_of(moment) -%}cast(date_trunc('month', {{ moment }}) as date){%- endmacro %}
+{#- A moment as UTC's clock shows it. The session is in UTC, but a moment with a zone costs a look at the calendar of zones for each row. -#}
+{% macro in_utc(moment) -%}{{ moment if target.type == 'spark' else 'make_timestamp(epoch_us(' ~ moment ~ '))' }}{%- endmacro %}
+{% macro day_of(moment) -%}cast({{ in_utc(moment) }} as date){%- endmacro %}
+{% macro month_of(moment) -%}cast(date_trunc('month', {{ in_utc(moment) }}) as date){%- endmacro %}
+{% macro hour_of(moment) -%}cast(extract(hour from {{ in_utc(moment) }}) as integer){%- endmacro %}
 
 {#- One row for each whole number from `first` to `last`, both included, in a column `name`. -#}
 {% macro numbers(first, last, name) -%}
@@ -81,7 +85,7 @@ understand: cast() and not ::, min_by, explicit GROUP BY, subqueries and not QUA
 {% macro weekday(moment) -%}
     {{ return(adapter.dispatch('weekday', 'tinko')(moment)) }}
 {%- endmacro %}
-{% macro default__weekday(moment) -%}cast(extract(isodow from {{ moment }}) as integer){%- endmacro %}
+{% macro default__weekday(moment) -%}cast(extract(isodow from {{ in_utc(moment) }}) as integer){%- endmacro %}
 {% macro spark__weekday(moment) -%}(weekday({{ moment }}) + 1){%- endmacro %}
 
 {#-
@@ -96,6 +100,9 @@ texts. Of ten million objects two have the same number with a chance of one in 3
 
 {#- A number for some columns of a row together. -#}
 {% macro row_number_of(columns) -%}{{ 'xxhash64' if target.type == 'spark' else 'hash' }}({{ columns | join(', ') }}){%- endmacro %}
+
+{#- Where in its file a row lies, counted from 0; null on Spark, which asks for no excerpts. -#}
+{% macro row_in_file() -%}{{ 'cast(null as bigint)' if target.type == 'spark' else 'file_row_number' }}{%- endmacro %}
 
 {#- The file of the lake that a row was read from, below `tables`. -#}
 {% macro file_read() -%}

@@ -11,6 +11,11 @@ that dies is followed by a whole one.
     {{ return(made_of(compiled_code, 'view')) }}
 {%- endmaterialization %}
 
+{#- What a build of everything only looks through, and a build that mends takes its part of (see mending.sql). -#}
+{% materialization excerpt, adapter='duckdb' -%}
+    {{ return(made_of(compiled_code, 'table' if mends() else 'view')) }}
+{%- endmaterialization %}
+
 {#- A kept table: what `mends_by` names goes, what was made anew comes (see mending.sql). -#}
 {% materialization incremental, adapter='duckdb' -%}
     {%- if should_full_refresh() or load_cached_relation(this) is none -%}

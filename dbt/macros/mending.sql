@@ -39,9 +39,34 @@ steps, and the columns both have; or `changed_files`, for what is kept by file o
     {%- endif %}
 {%- endmacro %}
 
+{#- The condition that a row is of a debt that a build which mends makes anew. -#}
+{% macro is_restated(alias) -%}
+    ({{ alias }}.account_id, {{ alias }}.debt_id) in (select r.account_id, r.debt_id from {{ ref('int_restated_debts') }} as r)
+{%- endmacro %}
+
+{#- How an excerpt is kept: a build of everything reads its source through it, one that mends holds what it is about. -#}
+{% macro excerpt_as() -%}{{ return('view' if target.type == 'spark' else 'excerpt') }}{%- endmacro %}
+
+{#-
+All of a table; in a build that mends, the rows that meet a condition on `s`. They are found by the columns of the condition alone,
+and then read by where they lie: rows of one time lie together, and the rest is not opened.
+-#}
+{% macro part_of(table, condition, place='rowid') -%}
+    select * from {{ table }}
+    {%- if mends() %}
+    where {{ place }} in (select s.{{ place }} from {{ table }} as s where {{ condition }})
+    {%- endif %}
+{%- endmacro %}
+
+{#- The same of a staged table of the ledger, or of a derived one. -#}
+{% macro excerpt_of(staged, condition) -%}{{ part_of(staged, condition, 'row_in_file') }}{%- endmacro %}
+
 {#- Rows of the ledger or of a derived table that changed since the last build. -#}
 {% macro is_news(table, alias) -%}
-    coalesce({{ alias }}.changed_at > (select s.changed_at from {{ source('build', 'since') }} as s where s.table_name = '{{ table }}'), true)
+    {{ alias }}.changed_at > coalesce(
+        (select s.changed_at from {{ source('build', 'since') }} as s where s.table_name = '{{ table }}'),
+        cast('1970-01-01' as {{ moment_type() }})
+    )
 {%- endmacro %}
 
 {#- What differs between rows just read and those kept of the same files, both ways: the named columns of either. -#}

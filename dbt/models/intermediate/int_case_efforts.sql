@@ -1,10 +1,4 @@
-{%- set restated = ref('int_restated_debts') -%}
-with cases as (
-    select * from {{ ref('stg_cases') }}
-    {{ if_restated('account_id', 'debt_id', restated) }}
-),
-
-attempts as (
+with attempts as (
     select
         case_id,
         count(*) filter (where is_executed and not is_by_link) as own_attempts,
@@ -12,8 +6,7 @@ attempts as (
         max(charge_id) filter (where state = 'succeeded') as own_charge_id,
         coalesce(bool_or(state = 'succeeded' and not is_by_link), false) as has_own_success,
         coalesce(bool_or(state = 'succeeded' and is_by_link), false) as has_link_success
-    from {{ ref('stg_attempts') }}
-    {% if mends() %}where case_id in (select k.case_id from cases as k){% endif %}
+    from {{ ref('int_attempts') }}
     group by case_id
 ),
 
@@ -21,10 +14,8 @@ messages as (
     select
         case_id,
         count(*) as messages_sent
-    from {{ ref('stg_messages') }}
-    where
-        state = 'sent' and kind = 'dunning'
-        {% if mends() %}and case_id in (select k.case_id from cases as k){% endif %}
+    from {{ ref('int_messages') }}
+    where state = 'sent' and kind = 'dunning'
     group by case_id
 )
 
@@ -50,6 +41,6 @@ select
     coalesce(a.has_link_success, false) as has_link_success,
     a.own_success_at,
     a.own_charge_id
-from cases as k
+from {{ ref('int_cases') }} as k
 left join attempts as a on k.case_id = a.case_id
 left join messages as m on k.case_id = m.case_id

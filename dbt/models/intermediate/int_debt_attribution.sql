@@ -25,7 +25,7 @@ mail as (
         p.account_id,
         p.debt_id
     from payments as p
-    inner join {{ ref('stg_messages') }} as m
+    inner join {{ ref('int_messages') }} as m
         on
             p.case_id = m.case_id
             and m.kind = 'dunning'

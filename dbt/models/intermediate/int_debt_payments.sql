@@ -1,4 +1,3 @@
-{%- set restated = ref('int_restated_debts') -%}
 with debts as (
     select
         f.*,
@@ -6,9 +5,9 @@ with debts as (
         y.payment_charge_id,
         y.payment_key,
         y.payer_key
-    from {{ ref('stg_failed_payments') }} as f
+    from {{ ref('int_failed_payments') }} as f
     inner join {{ ref('int_debt_payers') }} as y on f.account_id = y.account_id and f.debt_id = y.debt_id
-    {{ if_restated('f.account_id', 'f.debt_id', restated) }}
+    where y.is_paid
 ),
 
 priced as (

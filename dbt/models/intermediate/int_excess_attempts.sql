@@ -9,6 +9,13 @@ with windows as (
     where excess_fee_minor is not null
 ),
 
+made as (
+    {{ excerpt_of(
+        ref('stg_network_attempts'),
+        's.is_declined and (s.account_id, s.card_fingerprint) in (select t.account_id, t.card_fingerprint from ' ~ ref('int_touched_cards') ~ ' as t)'
+    ) }}
+),
+
 declined as (
     select
         charge_id as event_id,
@@ -21,10 +28,8 @@ declined as (
         amount_minor,
         currency,
         attempted_at as happened_at
-    from {{ ref('stg_network_attempts') }}
-    where
-        is_declined and card_fingerprint is not null
-        {% if mends() %}and (account_id, card_fingerprint) in (select t.account_id, t.card_fingerprint from {{ ref('int_touched_cards') }} as t){% endif %}
+    from made
+    where is_declined and card_fingerprint is not null
 ),
 
 mail_rules as (
@@ -35,22 +40,21 @@ mail_rules as (
 
 refused as (
     select
-        concat('refusal:', cast(r.refusal_id as {{ text_type() }})) as event_id,
+        concat('refusal:', cast(refusal_id as {{ text_type() }})) as event_id,
         false as is_made,
         true as is_ours,
-        c.account_id,
-        c.livemode,
-        c.network,
-        c.card_fingerprint,
-        c.amount_minor,
-        c.currency,
-        r.refused_at as happened_at
-    from {{ ref('stg_cap_refusals') }} as r
-    inner join {{ ref('stg_cases') }} as c on r.case_id = c.case_id
+        account_id,
+        livemode,
+        network,
+        card_fingerprint,
+        amount_minor,
+        currency,
+        refused_at as happened_at
+    from {{ ref('int_cap_refusals') }}
     where
-        c.card_fingerprint is not null
-        and r.rule not in (select mail.rule from mail_rules as mail)
-        {% if mends() %}and (c.account_id, c.card_fingerprint) in (select t.account_id, t.card_fingerprint from {{ ref('int_touched_cards') }} as t){% endif %}
+        card_fingerprint is not null
+        and rule not in (select mail.rule from mail_rules as mail)
+        {% if mends() %}and (account_id, card_fingerprint) in (select t.account_id, t.card_fingerprint from {{ ref('int_touched_cards') }} as t){% endif %}
 ),
 
 events as (

@@ -1,4 +1,7 @@
+{{ config(materialized=kept_as(), mends_by=['int_touched_days', adapter.quote('day')]) }}
 {%- set day = adapter.quote('day') -%}
+{%- set of_touched_days = 'in (select t.' ~ day ~ ' from ' ~ ref('int_touched_days') ~ ' as t)' -%}
+-- depends_on: {{ ref('int_touched_days') }}
 with parts as (
     select
         account_id,
@@ -10,7 +13,7 @@ with parts as (
         0 as failed_first_attempt_count,
         0 as failed_first_attempt_amount_minor
     from {{ ref('int_charges') }}
-    where status <> 'failed'
+    where status <> 'failed' {% if mends() %}and created_on {{ of_touched_days }}{% endif %}
     group by account_id, livemode, currency, created_on
 
     union all
@@ -25,6 +28,7 @@ with parts as (
         0 as failed_first_attempt_count,
         0 as failed_first_attempt_amount_minor
     from {{ ref('int_later_charges') }}
+    {% if mends() %}where created_on {{ of_touched_days }}{% endif %}
     group by account_id, livemode, currency, created_on
 
     union all
@@ -33,13 +37,14 @@ with parts as (
         account_id,
         livemode,
         currency,
-        cast(first_failed_at as date) as {{ day }},
+        first_failed_on as {{ day }},
         count(*) as first_attempt_count,
-        {{ total('amount_minor') }} as first_attempt_amount_minor,
+        {{ total('failed_amount_minor') }} as first_attempt_amount_minor,
         count(*) as failed_first_attempt_count,
-        {{ total('amount_minor') }} as failed_first_attempt_amount_minor
-    from {{ ref('stg_failed_payments') }}
-    group by account_id, livemode, currency, cast(first_failed_at as date)
+        {{ total('failed_amount_minor') }} as failed_first_attempt_amount_minor
+    from {{ ref('fct_failed_payments') }}
+    {% if mends() %}where first_failed_on {{ of_touched_days }}{% endif %}
+    group by account_id, livemode, currency, first_failed_on
 )
 
 select

@@ -10,15 +10,13 @@ with made as (
         amount_minor,
         created_at,
         created_on
-    from {{ ref('int_charges') }}
+    from ({{ part_of(ref('int_charges'), 's.debt_key in (select t.debt_key from ' ~ touched ~ ' as t)') }}) as c
     where status <> 'failed'
-    {% if mends() %}and debt_key in (select t.debt_key from {{ touched }} as t){% endif %}
 ),
 
 failed as (
-    select {{ key('account_id', 'debt_id') }} as debt_key
-    from {{ ref('stg_failed_payments') }}
-    {% if mends() %}where {{ key('account_id', 'debt_id') }} in (select t.debt_key from {{ touched }} as t){% endif %}
+    select debt_key from {{ ref('int_debt_payers') }}
+    {% if mends() %}where debt_key in (select t.debt_key from {{ touched }} as t){% endif %}
 ),
 
 several as (

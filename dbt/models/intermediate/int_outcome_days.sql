@@ -9,7 +9,7 @@ select
         else 'owed'
     end as fate,
     greatest(
-        {{ date_gap('d.first_failed_on', 'coalesce(cast(d.outcome_at as date), cast(c.as_of as date))') }}, 0
+        {{ date_gap('d.first_failed_on', 'coalesce(' ~ day_of('d.outcome_at') ~ ', ' ~ day_of('c.as_of') ~ ')') }}, 0
     ) as days,
     count(*) as debts
 from {{ ref('fct_failed_payments') }} as d

@@ -38,7 +38,7 @@ select
         else 0
     end as bigint) as disputed_minor,
     greatest(r.refunded_at, d.disputed_at) as reversed_at
-from {{ ref('int_charges') }} as c
+from ({{ part_of(ref('int_charges'), 's.charge_key in (select w.payment_key from wanted as w)') }}) as c
 left join refunds as r on c.charge_key = r.charge_key
 left join disputes as d on c.charge_key = d.charge_key
 where c.status = 'succeeded' and c.charge_key in (select w.payment_key from wanted as w)

@@ -1,20 +1,17 @@
-{%- set restated = ref('int_restated_debts') -%}
-with plans as (
+-- depends_on: {{ ref('int_restated_debts') }}
+with cases as (
+    -- Of cases that are closed and not made anew nothing is asked: what they planned is in the attempts that came of it.
+    {{ excerpt_of(ref('stg_cases'), "s.case_state = 'open' or " ~ is_restated('s')) }}
+),
+
+plans as (
     select
         case_id,
         account_id,
         {{ json_list('plan_json', 'retries') }} as moments,
         {{ json_list('plan_json', 'chances') }} as chances
-    from {{ ref('stg_cases') }}
-    where
-        max_attempts > 0
-        {% if mends() -%}
-        -- Of the others nothing is asked: what they planned is in the attempts that came of it.
-        and (
-            case_state = 'open'
-            or (account_id, debt_id) in (select r.account_id, r.debt_id from {{ restated }} as r)
-        )
-        {%- endif %}
+    from cases
+    where max_attempts > 0
 ),
 
 places as (

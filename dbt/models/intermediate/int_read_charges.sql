@@ -12,6 +12,6 @@ select
     is_captured,
     is_disputed,
     created_at,
-    cast(created_at as date) as created_on,
+    {{ day_of('created_at') }} as created_on,
     file
 from {{ ref('stg_charges') }}

@@ -1,10 +1,8 @@
--- depends_on: {{ ref('stg_network_attempts') }} {{ ref('stg_cap_refusals') }} {{ ref('stg_cases') }} {{ source('build', 'since') }}
+-- depends_on: {{ ref('stg_network_attempts') }} {{ ref('int_cap_refusals') }} {{ ref('int_cases') }} {{ source('build', 'since') }}
 {% if mends() %}
 with refusals as (
-    select r.refusal_id, c.account_id, c.card_fingerprint
-    from {{ ref('stg_cap_refusals') }} as r
-    inner join {{ ref('stg_cases') }} as c on r.case_id = c.case_id
-    where {{ is_news('cap_refusal', 'r') }} or {{ is_news('recovery_case', 'c') }}
+    select refusal_id, account_id, card_fingerprint from {{ ref('int_cap_refusals') }}
+    where case_id in (select k.case_id from {{ ref('int_cases') }} as k)
 ),
 
 -- An attempt that is not new may have been another card's, of which nothing is known any more: then it may be any card.

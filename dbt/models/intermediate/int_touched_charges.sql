@@ -11,13 +11,19 @@ linked as materialized (
     ) as l
 ),
 
+places as (
+    -- Those of the changed files, and those of a link that differs.
+    select rowid as place from {{ as_built('int_charges') }}
+    where file in (select c.file from {{ ref('int_changed_files') }} as c)
+    union
+    select rowid from {{ as_built('int_charges') }} where charge_key in (select l.linked_key from linked as l)
+    union
+    select rowid from {{ as_built('int_charges') }} where intent_key in (select l.linked_key from linked as l)
+),
+
 held as materialized (
-    -- One look at all there are: those of the changed files, and those of a link that differs.
     select {{ columns }}, debt_key from {{ as_built('int_charges') }}
-    where
-        file in (select c.file from {{ ref('int_changed_files') }} as c)
-        or charge_key in (select l.linked_key from linked as l)
-        or intent_key in (select l.linked_key from linked as l)
+    where rowid in (select p.place from places as p)
 ),
 
 filed as (
@@ -53,7 +59,7 @@ present as (
 
 known as (
     -- A charge lies in one file, so one that was read was held of a changed file, or is new.
-    select charge_key, intent_key as intent_before, debt_key as debt_before
+    select charge_key, intent_key as intent_before, debt_key as debt_before, created_on as created_before
     from held
     where charge_key in (select charge_key from keys)
 )
@@ -75,11 +81,12 @@ select
     p.created_on,
     p.file,
     b.intent_before,
-    b.debt_before
+    b.debt_before,
+    b.created_before
 from keys as k
 left join present as p on k.charge_key = p.charge_key
 left join known as b on k.charge_key = b.charge_key
 {% else %}
-select *, true as is_there, intent_key as intent_before, charge_key as debt_before
+select *, true as is_there, intent_key as intent_before, charge_key as debt_before, created_on as created_before
 from {{ ref('int_read_charges') }} where false
 {% endif %}

@@ -3,6 +3,7 @@
 -- depends_on: {{ ref('stg_attempts') }}
 -- depends_on: {{ ref('stg_messages') }}
 -- depends_on: {{ ref('stg_links') }}
+-- depends_on: {{ ref('stg_cap_refusals') }}
 -- depends_on: {{ ref('stg_failed_payments') }}
 -- depends_on: {{ ref('stg_verdicts') }}
 -- depends_on: {{ ref('stg_refunds') }}
@@ -14,11 +15,7 @@
 -- depends_on: {{ ref('int_changed_files') }}
 -- depends_on: {{ source('build', 'since') }}
 {% if mends() %}
-with cases as (
-    select case_id, account_id, debt_id from {{ ref('stg_cases') }}
-),
-
-charges as (
+with charges as (
     select charge_key as paid_by from {{ ref('int_touched_charges') }}
     union
     select intent_key from {{ ref('int_touched_charges') }} where intent_key is not null
@@ -39,6 +36,12 @@ tried as (
     select case_id from {{ ref('stg_messages') }} as m where {{ is_news('message', 'm') }}
     union
     select case_id from {{ ref('stg_links') }} as l where {{ is_news('recovery_link', 'l') }}
+    union
+    select case_id from {{ ref('stg_cap_refusals') }} as r where {{ is_news('cap_refusal', 'r') }}
+),
+
+cases as (
+    {{ excerpt_of(ref('stg_cases'), 's.case_id in (select t.case_id from tried as t)') }}
 )
 
 select account_id, debt_id from {{ ref('stg_failed_payments') }} as f where {{ is_news('failed_payments', 'f') }}
@@ -47,17 +50,12 @@ select account_id, debt_id from {{ ref('stg_verdicts') }} as v where {{ is_news(
 union
 select account_id, debt_id from {{ ref('stg_cases') }} as k where {{ is_news('recovery_case', 'k') }}
 union
-select account_id, debt_id from cases where case_id in (select case_id from tried)
+select account_id, debt_id from cases
 union
-select account_id, debt_id from {{ facts }}
-where {{ key('account_id', 'payment_charge_id') }} in (select paid_by from charges)
+{%- for name in ['payment_key', 'intent_key', 'elsewhere_key'] %}
+select account_id, debt_id from {{ payers }} where {{ name }} in (select paid_by from charges)
 union
-select account_id, debt_id from {{ facts }}
-where {{ key('account_id', 'payment_intent_id') }} in (select paid_by from charges)
-union
-select account_id, debt_id from {{ ref('stg_failed_payments') }}
-where paid_elsewhere_by is not null and {{ key('account_id', 'paid_elsewhere_by') }} in (select paid_by from charges)
-union
+{%- endfor %}
 select f.account_id, f.debt_id from {{ facts }} as f
 where (f.account_id, f.invoice_id) in (
     select account_id, invoice_id from (

@@ -1,7 +1,26 @@
--- depends_on: {{ ref('int_touched_debts') }}
+{%- set touched = ref('int_touched_debts') -%}
+-- depends_on: {{ touched }} {{ ref('int_touched_charges') }} {{ ref('stg_failed_payments') }} {{ ref('stg_attempts') }} {{ source('build', 'since') }}
 {% if mends() %}
-select distinct payer_key from {{ as_built('int_debt_payers') }}
-where (account_id, debt_id) in (select account_id, debt_id from {{ ref('int_touched_debts') }})
+with debts as (
+    {{ excerpt_of(ref('stg_failed_payments'), '(s.account_id, s.debt_id) in (select t.account_id, t.debt_id from ' ~ touched ~ ' as t)') }}
+),
+
+payers as (
+    select payer_key from {{ as_built('int_debt_payers') }}
+    where debt_key in (select {{ key('t.account_id', 't.debt_id') }} from {{ touched }} as t)
+    {%- for id in ['debt_id', 'paid_charge_id', 'paid_elsewhere_charge_id', 'paid_elsewhere_by'] %}
+    union all
+    select {{ key('account_id', id) }} from debts
+    {%- endfor %}
+    union all
+    select {{ key('account_id', 'charge_id') }} from {{ as_built('fct_attempts') }}
+    where is_succeeded and (account_id, debt_id) in (select t.account_id, t.debt_id from {{ touched }} as t)
+    union all
+    select {{ key('account_id', 'charge_id') }} from {{ ref('stg_attempts') }} as a
+    where state = 'succeeded' and {{ is_news('attempt', 'a') }}
+)
+
+select distinct payer_key from payers where payer_key is not null
 {% else %}
 select charge_key as payer_key from {{ ref('int_touched_charges') }} where false
 {% endif %}

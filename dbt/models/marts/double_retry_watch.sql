@@ -1,26 +1,37 @@
 {{ config(materialized=kept_as(), mends_by=['int_restated_debts', 'account_id', 'debt_id']) }}
-{%- set restated = ref('int_restated_debts') -%}
-with succeeded as (
+-- depends_on: {{ ref('int_restated_debts') }}
+with debts as (
+    select
+        account_id,
+        livemode,
+        debt_id,
+        invoice_id,
+        {{ key('account_id', 'payment_intent_id') }} as intent_key,
+        is_paid_later,
+        recovered_by
+    from ({{ part_of(ref('fct_failed_payments'), is_restated('s')) }}) as d
+),
+
+tries as (
+    select
+        account_id,
+        debt_id,
+        is_succeeded,
+        called_at,
+        lag(called_at) over (partition by case_id order by called_at, n) as called_before
+    from ({{ part_of(ref('fct_attempts'), is_restated('s')) }}) as a
+    where is_executed and not is_by_link
+),
+
+succeeded as (
     select
         intent_key,
         count(*) as successes,
         max(created_at) as last_at
-    from {{ ref('int_charges') }}
-    where
-        status = 'succeeded' and is_captured
-        and intent_key in (select {{ key('f.account_id', 'f.payment_intent_id') }} from {{ ref('fct_failed_payments') }} as f {{ if_restated('f.account_id', 'f.debt_id', restated) }})
+    from ({{ part_of(ref('int_charges'), 's.intent_key in (select d.intent_key from debts as d)') }}) as c
+    where status = 'succeeded' and is_captured and intent_key in (select d.intent_key from debts as d)
     group by intent_key
     having count(*) > 1
-),
-
-close_together as (
-    select
-        account_id,
-        debt_id,
-        called_at,
-        lag(called_at) over (partition by case_id order by called_at, n) as called_before
-    from {{ ref('fct_attempts') }}
-    where is_executed and not is_by_link {{ if_restated('account_id', 'debt_id', restated, 'and') }}
 )
 
 select
@@ -31,9 +42,7 @@ select
     s.last_at as happened_at,
     s.successes as times_seen
 from succeeded as s
-inner join {{ ref('fct_failed_payments') }} as d
-    on s.intent_key = {{ key('d.account_id', 'd.payment_intent_id') }}
-{{ if_restated('d.account_id', 'd.debt_id', restated) }}
+inner join debts as d on s.intent_key = d.intent_key
 
 union all
 
@@ -42,12 +51,11 @@ select
     d.livemode,
     d.debt_id,
     'attempt of ours after the debt was paid' as finding,
-    a.called_at as happened_at,
+    t.called_at as happened_at,
     1 as times_seen
-from {{ ref('fct_attempts') }} as a
-inner join {{ ref('fct_failed_payments') }} as d on a.account_id = d.account_id and a.debt_id = d.debt_id
-where a.is_succeeded and d.is_paid_later and d.recovered_by <> 'own_retry' and not a.is_by_link
-    {{ if_restated('d.account_id', 'd.debt_id', restated, 'and') }}
+from tries as t
+inner join debts as d on t.account_id = d.account_id and t.debt_id = d.debt_id
+where t.is_succeeded and d.is_paid_later and d.recovered_by <> 'own_retry'
 
 union all
 
@@ -58,11 +66,9 @@ select
     'attempts less than an hour apart' as finding,
     t.called_at as happened_at,
     1 as times_seen
-from close_together as t
-inner join {{ ref('fct_failed_payments') }} as d on t.account_id = d.account_id and t.debt_id = d.debt_id
-where
-    t.called_at < t.called_before + {{ hours(1) }}
-    {{ if_restated('d.account_id', 'd.debt_id', restated, 'and') }}
+from tries as t
+inner join debts as d on t.account_id = d.account_id and t.debt_id = d.debt_id
+where t.called_at < t.called_before + {{ hours(1) }}
 
 union all
 
@@ -71,13 +77,11 @@ select
     d.livemode,
     d.debt_id,
     'attempt of ours within two hours of a retry that Stripe had announced' as finding,
-    a.called_at as happened_at,
+    t.called_at as happened_at,
     1 as times_seen
-from {{ ref('fct_attempts') }} as a
-inner join {{ ref('fct_failed_payments') }} as d on a.account_id = d.account_id and a.debt_id = d.debt_id
+from tries as t
+inner join debts as d on t.account_id = d.account_id and t.debt_id = d.debt_id
 inner join {{ ref('int_retry_announcements') }} as s
     on
-        d.account_id = s.account_id and d.invoice_id = s.invoice_id and s.announced_at <= a.called_at
-        and a.called_at between s.next_payment_attempt_at - {{ hours(2) }} and s.next_payment_attempt_at + {{ hours(2) }}
-where a.is_executed and not a.is_by_link
-    {{ if_restated('d.account_id', 'd.debt_id', restated, 'and') }}
+        d.account_id = s.account_id and d.invoice_id = s.invoice_id and s.announced_at <= t.called_at
+        and t.called_at between s.next_payment_attempt_at - {{ hours(2) }} and s.next_payment_attempt_at + {{ hours(2) }}

@@ -1,16 +1,10 @@
 {{ config(materialized=kept_as(), mends_by=['int_case_efforts', 'case_id']) }}
-{%- set efforts = ref('int_case_efforts') -%}
-with attempts as (
-    select * from {{ ref('stg_attempts') }}
-    {% if mends() %}where case_id in (select e.case_id from {{ efforts }} as e){% endif %}
-),
-
-predicted as (
+with predicted as (
     -- The planned moment that an attempt came of: the last at or before its call, at most half a day earlier.
     select
         a.attempt_id,
         max_by(p.predicted_chance, p.planned_at) as predicted_chance
-    from attempts as a
+    from {{ ref('int_attempts') }} as a
     inner join {{ ref('int_planned_retries') }} as p
         on
             a.case_id = p.case_id
@@ -18,6 +12,20 @@ predicted as (
             and p.planned_at > a.called_at - {{ hours(12) }}
     where not a.is_by_link
     group by a.attempt_id
+),
+
+numbered as (
+    select
+        *,
+        case
+            when is_executed and not is_by_link
+                then row_number() over (partition by case_id, is_executed and not is_by_link order by n)
+        end as executed_n
+    from {{ ref('int_attempts') }}
+),
+
+debts as (
+    {{ part_of(ref('fct_failed_payments'), is_restated('s')) }}
 )
 
 select
@@ -28,10 +36,8 @@ select
     k.debt_id,
     d.cohort_month,
     a.n,
-    case
-        when a.is_executed and not a.is_by_link
-            then row_number() over (partition by a.case_id, a.is_executed and not a.is_by_link order by a.n)
-    end as executed_n,
+    a.executed_n,
+    coalesce(d.is_closed and not d.is_paid_later and a.executed_n = d.own_attempts, false) as is_last_of_lost,
     a.operation,
     a.is_by_link,
     a.object_id,
@@ -54,7 +60,7 @@ select
     a.prepared_at,
     a.called_at,
     a.settled_at
-from attempts as a
-left join {{ efforts }} as k on a.case_id = k.case_id
-left join {{ ref('fct_failed_payments') }} as d on k.account_id = d.account_id and k.debt_id = d.debt_id
+from numbered as a
+left join {{ ref('int_case_efforts') }} as k on a.case_id = k.case_id
+left join debts as d on k.account_id = d.account_id and k.debt_id = d.debt_id
 left join predicted as p on a.attempt_id = p.attempt_id

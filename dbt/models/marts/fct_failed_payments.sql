@@ -1,6 +1,9 @@
 {{ config(materialized=kept_as(), mends_by=['int_restated_debts', 'account_id', 'debt_id']) }}
-{%- set restated = ref('int_restated_debts') -%}
-with debts as (
+with verdicts as (
+    {{ excerpt_of(ref('stg_verdicts'), is_restated('s')) }}
+),
+
+debts as (
     select
         f.account_id,
         f.livemode,
@@ -47,15 +50,14 @@ with debts as (
         coalesce(e.own_attempts, 0) as own_attempts,
         coalesce(e.messages_sent, 0) as messages_sent,
         coalesce(n.ended_at, e.closed_at, f.last_failed_at) as ended_at
-    from {{ ref('stg_failed_payments') }} as f
-    left join {{ ref('stg_verdicts') }} as v on f.account_id = v.account_id and f.debt_id = v.debt_id
+    from {{ ref('int_failed_payments') }} as f
+    left join verdicts as v on f.account_id = v.account_id and f.debt_id = v.debt_id
     left join {{ ref('int_case_efforts') }} as e on f.account_id = e.account_id and f.debt_id = e.debt_id
     left join {{ ref('int_debt_payments') }} as p on f.account_id = p.account_id and f.debt_id = p.debt_id
     left join {{ ref('int_debt_attribution') }} as a on f.account_id = a.account_id and f.debt_id = a.debt_id
     left join {{ ref('int_prices') }} as r on f.account_id = r.account_id and f.price_id = r.price_id
     left join {{ ref('int_endings') }} as n
         on f.account_id = n.account_id and f.debt_id = n.debt_id and f.status in ('void', 'uncollectible', 'canceled')
-    {{ if_restated('f.account_id', 'f.debt_id', restated) }}
 )
 
 select
@@ -71,7 +73,7 @@ select
     failed_amount_minor,
     {{ amount_band('failed_amount_minor', 'currency') }} as amount_band,
     first_failed_at,
-    cast(first_failed_at as date) as first_failed_on,
+    {{ day_of('first_failed_at') }} as first_failed_on,
     {{ month_of('first_failed_at') }} as cohort_month,
     category,
     move,

@@ -1,16 +1,15 @@
 {{ config(materialized=kept_as(), mends_by=['int_case_efforts', 'case_id']) }}
-{%- set efforts = ref('int_case_efforts') -%}
-with messages as (
-    select * from {{ ref('stg_messages') }}
-    {% if mends() %}where case_id in (select e.case_id from {{ efforts }} as e){% endif %}
-),
-
-links as (
+with links as (
     select
         case_id,
         max(clicks) as clicks
     from {{ ref('stg_links') }}
+    {% if mends() %}where case_id in (select e.case_id from {{ ref('int_case_efforts') }} as e){% endif %}
     group by case_id
+),
+
+debts as (
+    {{ part_of(ref('fct_failed_payments'), is_restated('s')) }}
 )
 
 select
@@ -48,7 +47,7 @@ select
             then d.recovered_amount_minor
         else 0
     end as bigint) as followed_amount_minor
-from messages as m
-left join {{ efforts }} as k on m.case_id = k.case_id
-left join {{ ref('fct_failed_payments') }} as d on k.account_id = d.account_id and k.debt_id = d.debt_id
+from {{ ref('int_messages') }} as m
+left join {{ ref('int_case_efforts') }} as k on m.case_id = k.case_id
+left join debts as d on k.account_id = d.account_id and k.debt_id = d.debt_id
 left join links as l on m.case_id = l.case_id

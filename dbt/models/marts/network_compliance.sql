@@ -10,23 +10,22 @@ with networks as (
 refusals as (
     select
         r.account_id,
-        c.livemode,
-        cast(r.refused_at as date) as {{ day }},
+        r.livemode,
+        {{ day_of('r.refused_at') }} as {{ day }},
         coalesce(n.network, 'any') as network,
         r.rule,
         count(*) as refusals,
         count(distinct r.case_id) as refused_cases
-    from {{ ref('stg_cap_refusals') }} as r
-    inner join {{ ref('stg_cases') }} as c on r.case_id = c.case_id
+    from {{ ref('int_cap_refusals') }} as r
     left join networks as n on r.rule = n.rule
-    group by r.account_id, c.livemode, cast(r.refused_at as date), coalesce(n.network, 'any'), r.rule
+    group by r.account_id, r.livemode, {{ day_of('r.refused_at') }}, coalesce(n.network, 'any'), r.rule
 ),
 
 excess as (
     select
         account_id,
         livemode,
-        cast(happened_at as date) as {{ day }},
+        {{ day_of('happened_at') }} as {{ day }},
         network,
         rule,
         min(fee_currency) as fee_currency,
@@ -36,7 +35,7 @@ excess as (
         count(*) filter (where not is_made) as avoided_attempts,
         {{ total('fee_minor', 'not is_made') }} as avoided_fee_minor
     from {{ ref('int_excess_attempts') }}
-    group by account_id, livemode, cast(happened_at as date), network, rule
+    group by account_id, livemode, {{ day_of('happened_at') }}, network, rule
 )
 
 select

@@ -1,41 +1,54 @@
+{#- Of each table what is asked of it: the measure, the moment, how many of which rows. It is looked at once. -#}
+{%- set asked = {
+    'int_charges': [('newest charge in the lake', 'created_at', none)],
+    'int_retry_announcements': [('newest retry announcement in the lake', 'announced_at', none)],
+    'int_refunds': [('newest refund in the lake', 'created_at', none)],
+    'fct_failed_payments': [('newest failed payment', 'first_failed_at', none)],
+    'stg_attempts': [
+        ('newest attempt', 'called_at', none),
+        ('attempts of unknown outcome', 'called_at', "state in ('unknown', 'processing', 'requires_action', 'calling')")],
+    'stg_messages': [
+        ('newest mail sent', 'sent_at', none),
+        ('mails in doubt', 'due_at', "state = 'in_doubt'"),
+        ('mails overdue by a day', 'due_at', "state = 'scheduled' and due_at < (select as_of from clock) - " ~ days(1))],
+    'stg_webhook_events': [
+        ('newest webhook', 'received_at', none),
+        ('webhooks not drained', 'received_at', 'processed_at is null')],
+    'stg_cases': [
+        ('retries overdue by an hour', 'due_at', "case_state = 'open' and due_at < (select as_of from clock) - " ~ hours(1)),
+        ('cases that wait for a person', 'created_at', "case_state = 'needs_human'")],
+    'stg_anomalies': [('anomalies open', 'found_at', 'resolved_at is null')],
+} -%}
+
 with clock as (
     select as_of from {{ ref('stg_clock') }}
 ),
 
+{%- for model, measures in asked.items() %}
+
+of_{{ model }} as (
+    select
+        account_id,
+        {%- for _, moment, condition in measures %}
+        {{ tally(condition) }} as number_{{ loop.index }},
+        {{ 'min' if condition else 'max' }}({{ moment }}) {% if condition %}filter (where {{ condition }}) {% endif %}as seen_{{ loop.index }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from {{ ref(model) }}
+    group by account_id
+),
+{%- endfor %}
+
 found as (
-    {%- for name, model, moment in [
-        ('newest charge in the lake', 'int_charges', 'created_at'),
-        ('newest retry announcement in the lake', 'int_retry_announcements', 'announced_at'),
-        ('newest refund in the lake', 'int_refunds', 'created_at'),
-        ('newest failed payment', 'stg_failed_payments', 'first_failed_at'),
-        ('newest attempt', 'stg_attempts', 'called_at'),
-        ('newest mail sent', 'stg_messages', 'sent_at'),
-        ('newest webhook', 'stg_webhook_events', 'received_at')] %}
+    {%- for model, measures in asked.items() %}{% set last = loop.last %}
+    {%- for measure, _, _ in measures %}
     select
         account_id,
-        '{{ name }}' as measure,
-        count(*) as {{ adapter.quote('number') }},
-        max({{ moment }}) as seen_at
-    from {{ ref(model) }}
-    group by account_id
-    union all
+        '{{ measure }}' as measure,
+        number_{{ loop.index }} as {{ adapter.quote('number') }},
+        seen_{{ loop.index }} as seen_at
+    from of_{{ model }}
+    {{ 'union all' if not (last and loop.last) }}
     {%- endfor %}
-    {%- for name, model, moment, condition in [
-        ('retries overdue by an hour', 'stg_cases', 'due_at', "case_state = 'open' and due_at < (select as_of from clock) - " ~ hours(1)),
-        ('cases that wait for a person', 'stg_cases', 'created_at', "case_state = 'needs_human'"),
-        ('attempts of unknown outcome', 'stg_attempts', 'called_at', "state in ('unknown', 'processing', 'requires_action', 'calling')"),
-        ('mails in doubt', 'stg_messages', 'due_at', "state = 'in_doubt'"),
-        ('mails overdue by a day', 'stg_messages', 'due_at', "state = 'scheduled' and due_at < (select as_of from clock) - " ~ days(1)),
-        ('anomalies open', 'stg_anomalies', 'found_at', 'resolved_at is null'),
-        ('webhooks not drained', 'stg_webhook_events', 'received_at', 'processed_at is null')] %}
-    select
-        account_id,
-        '{{ name }}' as measure,
-        {{ tally(condition) }} as {{ adapter.quote('number') }},
-        min({{ moment }}) filter (where {{ condition }}) as seen_at
-    from {{ ref(model) }}
-    group by account_id
-    {{ 'union all' if not loop.last }}
     {%- endfor %}
 )
 

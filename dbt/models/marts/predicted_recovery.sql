@@ -4,7 +4,7 @@ with aged as (
         d.livemode,
         d.currency,
         d.category,
-        least({{ date_gap('d.first_failed_on', 'cast(c.as_of as date)') }}, 60) as age_days,
+        least({{ date_gap('d.first_failed_on', day_of('c.as_of')) }}, 60) as age_days,
         count(*) as open_count,
         {{ total('d.failed_amount_minor') }} as open_amount_minor
     from {{ ref('fct_failed_payments') }} as d
@@ -12,7 +12,7 @@ with aged as (
     where not d.is_closed
     group by
         d.account_id, d.livemode, d.currency, d.category,
-        least({{ date_gap('d.first_failed_on', 'cast(c.as_of as date)') }}, 60)
+        least({{ date_gap('d.first_failed_on', day_of('c.as_of')) }}, 60)
 ),
 
 ends as (

@@ -4,10 +4,10 @@ select
     currency,
     cohort_month,
     {{ weekday('called_at') }} as weekday,
-    cast(extract(hour from called_at) as integer) as hour_of_day,
+    {{ hour_of('called_at') }} as hour_of_day,
     {{ metrics(['executed_count', 'succeeded_count', 'success_rate', 'succeeded_amount_minor']) }}
 from {{ ref('fct_attempts') }}
 where is_executed and not is_by_link and called_at is not null
 group by
     account_id, livemode, currency, cohort_month,
-    {{ weekday('called_at') }}, cast(extract(hour from called_at) as integer)
+    {{ weekday('called_at') }}, {{ hour_of('called_at') }}

@@ -38,7 +38,7 @@ with parts as (
         account_id,
         livemode,
         currency,
-        cast(recovered_at as date) as {{ day }},
+        {{ day_of('recovered_at') }} as {{ day }},
         {%- set cash = {'cash_count': metric('recovered_count'), 'cash_amount_minor': metric('recovered_amount_minor')} %}
         {%- for reason in reasons %}
             {%- do cash.update({'cash_' ~ reason ~ '_amount_minor':
@@ -47,7 +47,7 @@ with parts as (
         {{- filled_columns(parts, cash) }}
     from {{ ref('fct_failed_payments') }}
     where is_recovered
-    group by account_id, livemode, currency, cast(recovered_at as date)
+    group by account_id, livemode, currency, {{ day_of('recovered_at') }}
 
     union all
 
@@ -55,11 +55,11 @@ with parts as (
         account_id,
         livemode,
         currency,
-        cast(called_at as date) as {{ day }},
+        {{ day_of('called_at') }} as {{ day }},
         {{- filled_columns(parts, {'executed_attempts': metric('executed_count'), 'succeeded_attempts': metric('succeeded_count')}) }}
     from {{ ref('fct_attempts') }}
     where is_executed and not is_by_link and called_at is not null
-    group by account_id, livemode, currency, cast(called_at as date)
+    group by account_id, livemode, currency, {{ day_of('called_at') }}
 
     union all
 
@@ -67,11 +67,11 @@ with parts as (
         account_id,
         livemode,
         currency,
-        cast(sent_at as date) as {{ day }},
+        {{ day_of('sent_at') }} as {{ day }},
         {{- filled_columns(parts, {'messages_sent': metric('sent_count')}) }}
     from {{ ref('fct_messages') }}
     where is_sent and currency is not null
-    group by account_id, livemode, currency, cast(sent_at as date)
+    group by account_id, livemode, currency, {{ day_of('sent_at') }}
 )
 
 select

@@ -11,8 +11,8 @@ select
         else 'in recovery'
     end as standing,
     case
-        when {{ date_gap('d.first_failed_on', 'cast(c.as_of as date)') }} < 7 then '1: under a week'
-        when {{ date_gap('d.first_failed_on', 'cast(c.as_of as date)') }} < 28 then '2: one to four weeks'
+        when {{ date_gap('d.first_failed_on', day_of('c.as_of')) }} < 7 then '1: under a week'
+        when {{ date_gap('d.first_failed_on', day_of('c.as_of')) }} < 28 then '2: one to four weeks'
         else '3: four weeks and more'
     end as age_band,
     {{ metrics(['open_count', 'open_amount_minor']) }},

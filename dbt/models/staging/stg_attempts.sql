@@ -20,5 +20,6 @@ select
     prepared_at,
     called_at,
     settled_at,
-    changed_at
+    changed_at,
+    {{ row_in_file() }} as row_in_file
 from {{ source('ledger', 'attempt') }}

@@ -30,5 +30,6 @@ select
     claimed_until,
     created_at,
     closed_at,
-    changed_at
+    changed_at,
+    {{ row_in_file() }} as row_in_file
 from {{ source('ledger', 'recovery_case') }}

@@ -30,5 +30,6 @@ select
     first_failed_at,
     last_failed_at,
     paid_at,
-    changed_at
+    changed_at,
+    {{ row_in_file() }} as row_in_file
 from {{ source('derived', 'failed_payments') }}

@@ -13,5 +13,6 @@ select
     sent_at,
     variant,
     bounce,
-    changed_at
+    changed_at,
+    {{ row_in_file() }} as row_in_file
 from {{ source('ledger', 'message') }}

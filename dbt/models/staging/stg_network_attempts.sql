@@ -9,5 +9,6 @@ select
     {{ adapter.quote('at') }} as attempted_at,
     declined as is_declined,
     ours as is_ours,
-    changed_at
+    changed_at,
+    {{ row_in_file() }} as row_in_file
 from {{ source('ledger', 'network_attempt') }}

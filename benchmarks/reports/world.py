@@ -21,7 +21,7 @@ from tinko_pipelines.lake.merge import by_day, in_schema, ordered
 from tinko_pipelines.lake.parquet import packed
 from tinko_pipelines.lake.schemas import OBJECTS
 from tinko_pipelines.lake.store import Lake
-from tinko_pipelines.ledger.export import export_schema, write_stamped
+from tinko_pipelines.ledger.export import export_order, export_schema, write_stamped
 from tinko_pipelines.ledger.network_caps import published
 from tinko_pipelines.ledger.schema import metadata
 from tinko_pipelines.planning import DEBT
@@ -104,6 +104,7 @@ class World:
                 rows = in_schema(self._asked(LEDGER[table.name]).to_arrow_table(), schema)
             else:
                 rows = schema.empty_table()
+            rows = rows.sort_by([(name, "ascending") for name in export_order(table)])
             write_stamped(export / f"{table.name}.parquet", rows, table, self.now)
 
 

@@ -12,10 +12,10 @@ with paid as (
         c.currency,
         c.balance_transaction_id,
         d.currency as debt_currency
-    from {{ ref('fct_failed_payments') }} as d
+    from {{ ref('int_facts') }} as d
     inner join {{ ref('stg_charges') }} as c
         on d.account_id = c.account_id and d.payment_charge_id = c.charge_id and c.status = 'succeeded'
-    where d.paid_amount_minor > 0 {{ if_restated('d.account_id', 'd.debt_id', ref('int_restated_debts'), 'and') }}
+    where d.paid_amount_minor > 0
 ),
 
 settled as (

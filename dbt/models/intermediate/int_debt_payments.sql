@@ -1,4 +1,9 @@
-with debts as (
+-- depends_on: {{ ref('int_restated_debts') }}
+with payers as (
+    {{ part_of(ref('int_debt_payers'), 's.debt_key in (select r.debt_key from ' ~ ref('int_restated_debts') ~ ' as r)') }}
+),
+
+debts as (
     select
         f.*,
         y.is_paid_elsewhere,
@@ -6,7 +11,7 @@ with debts as (
         y.payment_key,
         y.payer_key
     from {{ ref('int_failed_payments') }} as f
-    inner join {{ ref('int_debt_payers') }} as y on f.account_id = y.account_id and f.debt_id = y.debt_id
+    inner join payers as y on f.account_id = y.account_id and f.debt_id = y.debt_id
     where y.is_paid
 ),
 

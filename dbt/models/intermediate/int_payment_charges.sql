@@ -1,30 +1,33 @@
-{%- set payers, restated = ref('int_debt_payers'), ref('int_restated_debts') -%}
+-- depends_on: {{ ref('int_restated_debts') }}
 -- Only of charges that pay a failed debt.
 with wanted as (
     select distinct payment_key
-    from {{ payers }}
-    {{ if_restated('account_id', 'debt_id', restated) }}
+    from {{ ref('int_debt_payers') }}
+    where
+        payment_key is not null
+        {% if mends() %}and debt_key in (select r.debt_key from {{ ref('int_restated_debts') }} as r){% endif %}
 ),
 
 refunds as (
     select
-        {{ key('account_id', 'charge_id') }} as charge_key,
+        charge_key,
         {{ total('amount_minor') }} as refunded_minor,
         max(created_at) as refunded_at
     from {{ ref('int_refunds') }}
-    where status = 'succeeded'
-    group by {{ key('account_id', 'charge_id') }}
+    where status = 'succeeded' and charge_key in (select w.payment_key from wanted as w)
+    group by charge_key
 ),
 
 disputes as (
     select
-        {{ key('account_id', 'charge_id') }} as charge_key,
+        charge_key,
         {{ total('amount_minor', "status in ('needs_response', 'under_review', 'lost', 'charge_refunded')") }}
             as disputed_minor,
         max(created_at) filter (where status in ('needs_response', 'under_review', 'lost', 'charge_refunded'))
             as disputed_at
     from {{ ref('int_disputes') }}
-    group by {{ key('account_id', 'charge_id') }}
+    where charge_key in (select w.payment_key from wanted as w)
+    group by charge_key
 )
 
 select

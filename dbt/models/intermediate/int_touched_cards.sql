@@ -15,15 +15,21 @@ is_any as (
 
 select account_id, card_fingerprint
 from {{ ref('stg_network_attempts') }} as n
-where card_fingerprint is not null and ({{ is_news('network_attempt', 'n') }} or (select it_is from is_any))
+where card_fingerprint is not null and {{ is_news('network_attempt', 'n') }}
+union
+select account_id, card_fingerprint
+from {{ ref('stg_network_attempts') }}
+where card_fingerprint is not null and true in (select it_is from is_any where it_is)
 union
 select account_id, card_fingerprint from refusals where card_fingerprint is not null
 union
 select account_id, card_fingerprint
 from {{ as_built('int_excess_attempts') }}
-where
-    (select it_is from is_any)
-    or event_id in (select concat('refusal:', cast(r.refusal_id as {{ text_type() }})) from refusals as r)
+where event_id in (select concat('refusal:', cast(r.refusal_id as {{ text_type() }})) from refusals as r)
+union
+select account_id, card_fingerprint
+from {{ as_built('int_excess_attempts') }}
+where true in (select it_is from is_any where it_is)
 {% else %}
 select account_id, card_fingerprint from {{ ref('stg_network_attempts') }} where false
 {% endif %}

@@ -1,14 +1,12 @@
--- depends_on: {{ ref('int_changed_files') }} {{ ref('stg_customers') }} {{ ref('int_restated_debts') }} {{ ref('fct_failed_payments') }}
+-- depends_on: {{ ref('int_changed_files') }} {{ ref('stg_customers') }} {{ ref('int_restated_debts') }} {{ ref('int_facts') }}
 {% if mends() %}
 select account_id, customer_before as customer_id
 from {{ ref('int_restated_debts') }}
 where customer_before is not null
 union
 select account_id, customer_id
-from {{ ref('fct_failed_payments') }}
-where
-    customer_id is not null
-    and (account_id, debt_id) in (select account_id, debt_id from {{ ref('int_restated_debts') }})
+from {{ ref('int_facts') }}
+where customer_id is not null
 union
 select account_id, customer_id
 from ({{ differing('*', ref('stg_customers'), as_built('int_customers')) }}) as d

@@ -22,9 +22,9 @@ with charges as (
     union
     select intent_before from {{ ref('int_touched_charges') }} where intent_before is not null
     union
-    {%- for name in ['refunds', 'disputes'] %}
+    {%- for name, id in [('refunds', 'refund_id'), ('disputes', 'dispute_id')] %}
     select {{ key('account_id', 'charge_id') }} from (
-        {{ differing('*', ref('stg_' ~ name), as_built('int_' ~ name)) }}
+        {{ differing('account_id, ' ~ id ~ ', charge_id, amount_minor, status, created_at, file', ref('stg_' ~ name), as_built('int_' ~ name)) }}
     ) as d where charge_id is not null
     {{ 'union' if not loop.last }}
     {%- endfor %}

@@ -9,7 +9,7 @@ with debts as (
         {{ key('account_id', 'payment_intent_id') }} as intent_key,
         is_paid_later,
         recovered_by
-    from ({{ part_of(ref('fct_failed_payments'), is_restated('s')) }}) as d
+    from {{ ref('int_facts') }}
 ),
 
 tries as (

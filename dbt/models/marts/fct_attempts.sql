@@ -22,10 +22,6 @@ numbered as (
                 then row_number() over (partition by case_id, is_executed and not is_by_link order by n)
         end as executed_n
     from {{ ref('int_attempts') }}
-),
-
-debts as (
-    {{ part_of(ref('fct_failed_payments'), is_restated('s')) }}
 )
 
 select
@@ -62,5 +58,5 @@ select
     a.settled_at
 from numbered as a
 left join {{ ref('int_case_efforts') }} as k on a.case_id = k.case_id
-left join debts as d on k.account_id = d.account_id and k.debt_id = d.debt_id
+left join {{ ref('int_facts') }} as d on k.account_id = d.account_id and k.debt_id = d.debt_id
 left join predicted as p on a.attempt_id = p.attempt_id

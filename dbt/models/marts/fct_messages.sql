@@ -6,10 +6,6 @@ with links as (
     from {{ ref('stg_links') }}
     {% if mends() %}where case_id in (select e.case_id from {{ ref('int_case_efforts') }} as e){% endif %}
     group by case_id
-),
-
-debts as (
-    {{ part_of(ref('fct_failed_payments'), is_restated('s')) }}
 )
 
 select
@@ -49,5 +45,5 @@ select
     end as bigint) as followed_amount_minor
 from {{ ref('int_messages') }} as m
 left join {{ ref('int_case_efforts') }} as k on m.case_id = k.case_id
-left join debts as d on k.account_id = d.account_id and k.debt_id = d.debt_id
+left join {{ ref('int_facts') }} as d on k.account_id = d.account_id and k.debt_id = d.debt_id
 left join links as l on m.case_id = l.case_id

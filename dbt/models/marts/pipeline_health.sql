@@ -4,10 +4,10 @@
     'int_retry_announcements': [('newest retry announcement in the lake', 'announced_at', none)],
     'int_refunds': [('newest refund in the lake', 'created_at', none)],
     'fct_failed_payments': [('newest failed payment', 'first_failed_at', none)],
-    'stg_attempts': [
+    'fct_attempts': [
         ('newest attempt', 'called_at', none),
         ('attempts of unknown outcome', 'called_at', "state in ('unknown', 'processing', 'requires_action', 'calling')")],
-    'stg_messages': [
+    'fct_messages': [
         ('newest mail sent', 'sent_at', none),
         ('mails in doubt', 'due_at', "state = 'in_doubt'"),
         ('mails overdue by a day', 'due_at', "state = 'scheduled' and due_at < (select as_of from clock) - " ~ days(1))],

@@ -57,6 +57,13 @@ def test_every_table_and_column_carries_its_documentation(published: Settings) -
     assert "2 hours" in said
 
 
+def test_the_facts_have_an_index_by_debt(published: Settings) -> None:
+    found = query(published, "SELECT table_name, expressions FROM duckdb_indexes() ORDER BY ALL", 10)
+    assert [tuple(row) for row in found.rows] == [
+        (name, "[debt_id]") for name in ("fct_attempts", "fct_failed_payments", "fct_messages")
+    ]
+
+
 def test_an_open_reader_keeps_its_file_and_a_new_one_gets_the_new(published: Settings) -> None:
     with duckdb.connect(str(published.snapshot_path), read_only=True) as old:
         assert old.execute("SELECT count(*) FROM fct_failed_payments").fetchone() == (16,)

@@ -12,7 +12,7 @@ with paid as (
         c.currency,
         c.balance_transaction_id,
         d.currency as debt_currency
-    from {{ ref('int_facts') }} as d
+    from {{ made_now('fct_failed_payments') }} as d
     inner join {{ ref('stg_charges') }} as c
         on d.account_id = c.account_id and d.payment_charge_id = c.charge_id and c.status = 'succeeded'
     where d.paid_amount_minor > 0

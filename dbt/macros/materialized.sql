@@ -22,9 +22,10 @@ that dies is followed by a whole one.
         {{ return(made_of(compiled_code, 'table')) }}
     {%- endif -%}
     {%- set target_relation = this.incorporate(type='table') -%}
-    {%- set made = this.incorporate(path={'database': none, 'schema': none, 'identifier': this.identifier ~ '_anew'}) -%}
+    {%- set made = made_anew(model.name) -%}
     {%- call statement('anew') -%}
-        create or replace temp table {{ made }} as {{ compiled_code }}
+        create schema if not exists {{ made.include(identifier=false) }};
+        create or replace table {{ made }} as {{ compiled_code }}
     {%- endcall -%}
     {%- call statement('main') -%}
         {{ mended(target_relation, made) }}

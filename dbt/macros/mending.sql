@@ -19,6 +19,15 @@ table from all there is, by the same SQL without the conditions below; so does S
     {{ return(api.Relation.create(database=node.database, schema=node.schema, identifier=node.alias)) }}
 {%- endmacro %}
 
+{#- The rows of a kept table that a build which mends made anew. -#}
+{% macro made_anew(name) -%}
+    {%- set kept = as_built(name) -%}
+    {{ return(api.Relation.create(database=kept.database, schema='anew', identifier=kept.identifier)) }}
+{%- endmacro %}
+
+{#- Of a kept table what this build made: all of it, or what was made anew. -#}
+{% macro made_now(name) -%}{{ made_anew(name) if mends() else ref(name) }}{%- endmacro %}
+
 {#-
 How a kept table is mended: what `mends_by` names goes, what was made anew comes. `mends_by` is a list: a table of the last
 steps, and the columns both have; or `changed_files`, for what is kept by file of the lake.
@@ -28,8 +37,7 @@ steps, and the columns both have; or `changed_files`, for what is kept by file o
     {%- set touched = as_built(by[0]) -%}
     delete from {{ kept }}
     where ({{ by[1:] | join(', ') }}) in (select {{ by[1:] | join(', ') }} from {{ touched }});
-    insert into {{ kept }} by name select * from {{ made }};
-    drop table {{ made }}
+    insert into {{ kept }} by name select * from {{ made }}
 {%- endmacro %}
 
 {#- The condition that a debt is one of those that are made anew; nothing in a whole build. -#}
@@ -78,16 +86,14 @@ and then read by where they lie: rows of one time lie together, and the rest is 
 
 {#-
 What a generic test looks at: the table, and in a build that mends of a kept table what was made anew, of the ledger's what
-is news. A key that was made anew is looked at whole, so that nothing can stand twice.
+is news. What was made anew took the place of all that had its keys, so that nothing can stand twice.
 -#}
 {% macro get_where_subquery(relation) -%}
     {%- set node = graph.nodes.get('model.' ~ project_name ~ '.' ~ relation.identifier) if execute else none -%}
     {%- if not node or not mends() -%}
         {{ return(relation) }}
     {%- elif node.config.get('mends_by') -%}
-        {%- set by = node.config.get('mends_by') -%}
-        {{ return('(select * from ' ~ relation ~ ' where (' ~ by[1:] | join(', ') ~ ') in (select ' ~ by[1:] | join(', ')
-            ~ ' from ' ~ as_built(by[0]) ~ ')) as made_anew') }}
+        {{ return(made_anew(relation.identifier)) }}
     {%- elif 'changed_at' in node.columns -%}
         {{ return('(select * from ' ~ relation ~ ' as n where ' ~ is_news(node.sources[0][1], 'n') ~ ') as news') }}
     {%- else -%}

@@ -1,11 +1,11 @@
--- depends_on: {{ ref('int_changed_files') }} {{ ref('stg_customers') }} {{ ref('int_restated_debts') }} {{ ref('int_facts') }}
+-- depends_on: {{ ref('int_changed_files') }} {{ ref('stg_customers') }} {{ ref('int_restated_debts') }} {{ ref('fct_failed_payments') }}
 {% if mends() %}
 select account_id, customer_before as customer_id
 from {{ ref('int_restated_debts') }}
 where customer_before is not null
 union
 select account_id, customer_id
-from {{ ref('int_facts') }}
+from {{ made_now('fct_failed_payments') }}
 where customer_id is not null
 union
 select account_id, customer_id

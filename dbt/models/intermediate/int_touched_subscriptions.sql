@@ -1,11 +1,11 @@
--- depends_on: {{ ref('int_changed_files') }} {{ ref('stg_subscriptions') }} {{ ref('int_restated_debts') }} {{ ref('int_facts') }} {{ ref('int_touched_prices') }}
+-- depends_on: {{ ref('int_changed_files') }} {{ ref('stg_subscriptions') }} {{ ref('int_restated_debts') }} {{ ref('fct_failed_payments') }} {{ ref('int_touched_prices') }}
 {% if mends() %}
 select account_id, subscription_before as subscription_id
 from {{ ref('int_restated_debts') }}
 where subscription_before is not null
 union
 select account_id, subscription_id
-from {{ ref('int_facts') }}
+from {{ made_now('fct_failed_payments') }}
 where subscription_id is not null
 union
 select account_id, subscription_id

@@ -9,7 +9,7 @@ with debts as (
         {{ key('account_id', 'payment_intent_id') }} as intent_key,
         is_paid_later,
         recovered_by
-    from {{ ref('int_facts') }}
+    from {{ made_now('fct_failed_payments') }}
 ),
 
 tries as (
@@ -19,7 +19,7 @@ tries as (
         is_succeeded,
         called_at,
         lag(called_at) over (partition by case_id order by called_at, n) as called_before
-    from ({{ part_of(ref('fct_attempts'), is_restated('s')) }}) as a
+    from {{ made_now('fct_attempts') }}
     where is_executed and not is_by_link
 ),
 

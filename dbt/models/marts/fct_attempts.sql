@@ -58,5 +58,5 @@ select
     a.settled_at
 from numbered as a
 left join {{ ref('int_case_efforts') }} as k on a.case_id = k.case_id
-left join {{ ref('int_facts') }} as d on k.account_id = d.account_id and k.debt_id = d.debt_id
+left join {{ made_now('fct_failed_payments') }} as d on k.account_id = d.account_id and k.debt_id = d.debt_id
 left join predicted as p on a.attempt_id = p.attempt_id

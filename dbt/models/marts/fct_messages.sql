@@ -45,5 +45,5 @@ select
     end as bigint) as followed_amount_minor
 from {{ ref('int_messages') }} as m
 left join {{ ref('int_case_efforts') }} as k on m.case_id = k.case_id
-left join {{ ref('int_facts') }} as d on k.account_id = d.account_id and k.debt_id = d.debt_id
+left join {{ made_now('fct_failed_payments') }} as d on k.account_id = d.account_id and k.debt_id = d.debt_id
 left join links as l on m.case_id = l.case_id

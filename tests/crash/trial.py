@@ -146,7 +146,10 @@ class Trial:
                 self.broken.append("planning fails on a quiet line too")
 
     def _next_moment(self) -> datetime | None:
-        """When there is something to do again; what is due in one morning is done at once."""
+        """When there is something to do again; what is due in one morning is done at once, a mail in its own hour.
+
+        Customers' days are short where a country has many zones: ten hours later such a mail would miss every one of them.
+        """
         cases = {row["id"]: row for row in self._rows(recovery_case)}
         now = self.client.now()
         opened = [case for case in cases.values() if case["state"] == "open"]
@@ -160,7 +163,8 @@ class Trial:
         blocked = {row["case_id"] for row in unresolved}
         later = [case["due_at"] or now for case in opened if case["id"] not in blocked]
         later += [row["next_poll_at"] or now for row in polls if row["state"] in LEFT_TO_OTHERS]
-        later += [row["due_at"] for row in self._rows(message) if row["state"] == "scheduled"]
+        mails = [row["due_at"] for row in self._rows(message) if row["state"] == "scheduled"]
+        later += mails
         paused = [row for row in self._rows(switches) if not row["charging_enabled"]]
         if paused and all(row["resumes_at"] for row in paused):
             later = [max(moment, min(row["resumes_at"] for row in paused)) for moment in later]
@@ -169,8 +173,10 @@ class Trial:
         jitter = timedelta(seconds=self._rng.randrange(60))
         soon = min(urgent, default=None)
         if not later or (soon is not None and soon <= min(later) + BUNCH):
-            return (soon or now) + jitter
-        return max(min(later), now) + BUNCH
+            moment = (soon or now) + jitter
+        else:
+            moment = max(min(later), now) + BUNCH
+        return min([moment, *(due_at for due_at in mails if due_at > now)])
 
     def _happen(self, number: int) -> None:
         """What people do before a round of work, and the trouble on the line in it."""

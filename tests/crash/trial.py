@@ -51,6 +51,8 @@ BUSY_ROUNDS = 5
 UNRESOLVED = ("prepared", "calling", "unknown", "processing", "requires_action")
 LEFT_TO_OTHERS = ("processing", "requires_action")
 BUNCH = timedelta(hours=10)
+MAIL_BUNCH = timedelta(hours=4)
+"""Shorter than the day of a customer who may live anywhere in the USA: seven hours. Later than that, no mail would ever go out."""
 TICK = timedelta(seconds=60)
 
 
@@ -146,10 +148,7 @@ class Trial:
                 self.broken.append("planning fails on a quiet line too")
 
     def _next_moment(self) -> datetime | None:
-        """When there is something to do again; what is due in one morning is done at once, a mail in its own hour.
-
-        Customers' days are short where a country has many zones: ten hours later such a mail would miss every one of them.
-        """
+        """When there is something to do again; what is due in one morning is done at once, and mails of one day."""
         cases = {row["id"]: row for row in self._rows(recovery_case)}
         now = self.client.now()
         opened = [case for case in cases.values() if case["state"] == "open"]
@@ -164,19 +163,15 @@ class Trial:
         later = [case["due_at"] or now for case in opened if case["id"] not in blocked]
         later += [row["next_poll_at"] or now for row in polls if row["state"] in LEFT_TO_OTHERS]
         mails = [row["due_at"] for row in self._rows(message) if row["state"] == "scheduled"]
-        later += mails
         paused = [row for row in self._rows(switches) if not row["charging_enabled"]]
         if paused and all(row["resumes_at"] for row in paused):
             later = [max(moment, min(row["resumes_at"] for row in paused)) for moment in later]
-        if not urgent and not later:
-            return None
         jitter = timedelta(seconds=self._rng.randrange(60))
-        soon = min(urgent, default=None)
-        if not later or (soon is not None and soon <= min(later) + BUNCH):
-            moment = (soon or now) + jitter
-        else:
-            moment = max(min(later), now) + BUNCH
-        return min([moment, *(due_at for due_at in mails if due_at > now)])
+        coming = [min(urgent) + jitter] if urgent else []
+        for moments, bunch in ((later, BUNCH), (mails, MAIL_BUNCH)):
+            if moments:
+                coming.append(max(min(moments), now) + bunch)
+        return min(coming, default=None)
 
     def _happen(self, number: int) -> None:
         """What people do before a round of work, and the trouble on the line in it."""

@@ -41,7 +41,9 @@ from tinko_pipelines.outreach.addresses import hash_address, read_or_make_salt
 from tinko_pipelines.retry import inbox, poison
 from tinko_pipelines.sandbox.client import SandboxClient
 
-MOST_ROUNDS = 60
+MOST_ROUNDS = 90
+"""A debt whose payment is under way for weeks is looked at every ten hours until its plan is over: 67 rounds in 28 days,
+and those between them for mails and for calls to be settled. Only a case that does not end has more."""
 LATE_LOOKS = 100
 CAPS, PAID_ONCE = 11, 2
 """Invariants that also see what customers did behind our back, paying in the moment of a call where Stripe protects

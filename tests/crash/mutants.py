@@ -22,6 +22,7 @@ from tinko_pipelines.retry.answers import Outcome
 from tinko_pipelines.retry.preflight import Clearance
 
 SEED = 77
+ROUNDS = (0, 1, 2, 3, 4, 5)
 LOCK = "lock"
 """Among the rules of the database that are dropped: that whoever counts a subject waits for its other writers."""
 
@@ -90,16 +91,18 @@ def _faults(faults: tuple[dict[str, Any], ...], rounds: int = 60, **more: Any) -
 
 
 def _at(
-    moment: str, deed: str, rounds: tuple[int, ...] = (0, 1, 2, 3, 4, 5), skip: int = 0, **more: Any
+    moment: str, deed: str, rounds: tuple[int, ...] = ROUNDS, skip: int = 0, **more: Any
 ) -> dict[str, Any]:
     """Trials in which that happens at that moment of each of those rounds."""
     happenings = tuple(Happening(number, deed, -1, moment, skip) for number in rounds)
     return {"happenings": happenings, "fault_kinds": (), "threads": 1, "workers": 1, **more}
 
 
-def _each(number: int, deed: str, moment: str = "") -> dict[str, Any]:
-    """Trials in which that happens to every debt in one round."""
-    return {"happenings": tuple(Happening(number, deed, debt, moment) for debt in range(7))}
+def _each(deed: str, rounds: tuple[int, ...], moment: str = "") -> dict[str, Any]:
+    """Trials in which that happens to every debt, in the first of these rounds that comes to the moment."""
+    return {
+        "happenings": tuple(Happening(number, deed, debt, moment) for number in rounds for debt in range(7))
+    }
 
 
 MIXED = ("intent", "invoice") * 3 + ("intent",)
@@ -131,7 +134,7 @@ MUTANTS = {
         Mutant("no_preflight", "the look at Stripe before a call", lambda: swap(charge, "preflight", lambda *given: Clearance(True)), (), PAYING),
         Mutant("unread_preflight_goes_ahead", "that a call waits when Stripe cannot be read", removals.unread_is_a_go, (), {**_faults(UNREAD, 4), **PASSING}),
         Mutant("subscription_and_customer_not_looked_at", "that a subscription that is over, or a deleted customer, ends a case", read_by_nobody("_changed"), (), {**PAYING, "behaviours": ("passes_late",) * 7, "kinds": INVOICES}),
-        Mutant("other_intents_not_looked_at", "the look for a second intent that paid the same order", read_by_nobody("_paid_otherwise"), (), {**_each(1, "reorder"), "behaviours": ("passes_late",) * 7, "kinds": INTENTS}),
+        Mutant("other_intents_not_looked_at", "the look for a second intent that paid the same order", read_by_nobody("_paid_otherwise"), (), {**_each("reorder", (1,)), "behaviours": ("passes_late",) * 7, "kinds": INTENTS}),
         Mutant("look_older_than_a_minute_used", "that a look is good for a minute only", lambda: swap(charge, "LOOK_LASTS", timedelta(days=1)), (), {**_at(LAST_LOOKS[0], "pay_and_wait", **PASSING), "kinds": INTENTS}),
         Mutant("no_version_check", "that a case which changed since it was prepared is not called", removals.no_version_check, (), _at(LAST_LOOKS[0], "pay_and_tell", **PASSING)),
         Mutant("settle_in_two_transactions", "one transaction for attempt and case", removals.settle_in_two, (), _at(SETTLED + "after", "kill", **PASSING)),
@@ -149,7 +152,7 @@ MUTANTS = {
         Mutant("lease_shorter_than_timeout", "leases longer than a call", lambda: None, (), _at(CALL + "before", "visit", lease_seconds=0.01, **REFUSING)),
         Mutant("params_rebuilt", "frozen parameters", removals.rebuilt, (), {**_faults(LATE, 6), **PASSING}),
         Mutant("new_intent_per_try", "one intent for one debt", removals.new_intent, (), {**PASSING, "kinds": INTENTS}),
-        Mutant("webhook_settles", "that a webhook only asks for a look", removals.webhook_settles, (), _each(1, "new_card")),
+        Mutant("webhook_settles", "that a webhook only asks for a look", removals.webhook_settles, (), _each("new_card", (1,))),
         Mutant("no_caps_in_code_nor_database", "the caps in code and in the database", removals.no_caps, ("attempt_caps", "attempt_caps_at_call"), SHARED),
         Mutant("caps_counted_in_code_once_without_lock", "the caps in the database, the second count at the call, and the lock on what is counted", removals.caps_counted_before, ("attempt_caps", "attempt_caps_at_call", LOCK), {**SHARED, "kinds": ("intent",) + ("same_card",) * 6, "happenings": (), "fault_kinds": (), "database": "postgresql", "workers": 1, "threads": 4}),
         Mutant("own_charges_not_counted", "that our own charges count at once", lambda: swap(settle, "_mirror", lambda *given, **more: None), (), SHARED),
@@ -164,9 +167,9 @@ MUTANTS = {
         Mutant("lapsed_mail_sent_again", "that a mail in doubt is not sent again", removals.lapsed_sent_again, (), _at(SENT, "kill")),
         Mutant("mail_claim_unconditional", "that only one sender gets a mail", removals.unconditional_claim, ("message_moves",), {**WRITTEN_TO, "workers": 4, "happenings": ()}),
         Mutant("mail_caps_ignored", "the mail caps in code and in the database", lambda: swap(caps, "mail_reached", lambda *given: None), ("message_caps",), {**WRITTEN_TO, "kinds": ONE_CUSTOMER, "happenings": ()}),
-        Mutant("mail_switch_ignored", "the switch for mail", lambda: None, ("message_switch",), {**PAUSED, **WRITTEN_TO}),
-        Mutant("suppression_ignored", "that nobody is written to who wants no mail", lambda: None, ("message_suppressed",), {**WRITTEN_TO, **_each(0, "suppress")}),
-        Mutant("no_look_before_mail", "the look at Stripe before a mail", removals.no_look_before_mail, (), {**WRITTEN_TO, **_each(0, "pay", SENT)}),
+        Mutant("mail_switch_ignored", "the switch for mail in code and in the database", removals.no_mail_switch, ("message_switch",), {**PAUSED, **WRITTEN_TO}),
+        Mutant("suppression_ignored", "that nobody is written to who wants no mail", lambda: None, ("message_suppressed",), {**WRITTEN_TO, **_each("suppress", (0,))}),
+        Mutant("no_look_before_mail", "the look at Stripe before a mail", removals.no_look_before_mail, (), {**WRITTEN_TO, **_each("pay", ROUNDS, SENT)}),
     )
 }  # fmt: skip
 

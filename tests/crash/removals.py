@@ -17,7 +17,7 @@ from tinko_pipelines.gateway.stripe_gateway import StripeGateway
 from tinko_pipelines.ledger import attempts, caps, cases
 from tinko_pipelines.ledger.schema import attempt, message, recovery_case, webhook_event
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.outreach import addressee, outbox, settling
+from tinko_pipelines.outreach import addressee, outbox, send, settling
 from tinko_pipelines.retry import breaker, charge, drain, inbox, janitor, preflight, settle
 from tinko_pipelines.retry.answers import Outcome
 from tinko_pipelines.retry.preflight import Clearance
@@ -161,6 +161,10 @@ def no_caps() -> None:
 def no_switch() -> None:
     for module in (charge, drain, janitor, breaker):
         swap(module, "charging_allowed", lambda *given: True)
+
+
+def no_mail_switch() -> None:
+    swap(send, "mailing_allowed", lambda *given: True)
 
 
 def not_committed() -> None:

@@ -41,6 +41,9 @@ def test_nothing_is_charged_twice_lost_or_mailed_twice_in_a_slice_of_the_campaig
     trials, cases, points = map(int, found.groups())
     assert trials == TRIALS
     assert cases >= 6 * TRIALS
+    mails = re.search(r"(\d+) mails", done.stdout)
+    assert mails is not None
+    assert int(mails[1]) >= cases // 2, "mails come to be due at an hour at which they may go out"
     assert points >= TRIALS // 2
 
 

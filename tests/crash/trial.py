@@ -41,7 +41,9 @@ from tinko_pipelines.outreach.addresses import hash_address, read_or_make_salt
 from tinko_pipelines.retry import inbox, poison
 from tinko_pipelines.sandbox.client import SandboxClient
 
-MOST_ROUNDS = 60
+MOST_ROUNDS = 90
+"""A debt whose payment is under way for weeks is looked at every ten hours until its plan is over: 67 rounds in 28 days,
+and those between them for mails and for calls to be settled. Only a case that does not end has more."""
 LATE_LOOKS = 100
 CAPS, PAID_ONCE = 11, 2
 """Invariants that also see what customers did behind our back, paying in the moment of a call where Stripe protects
@@ -51,6 +53,8 @@ BUSY_ROUNDS = 5
 UNRESOLVED = ("prepared", "calling", "unknown", "processing", "requires_action")
 LEFT_TO_OTHERS = ("processing", "requires_action")
 BUNCH = timedelta(hours=10)
+MAIL_BUNCH = timedelta(hours=4)
+"""Shorter than the day of a customer who may live anywhere in the USA: seven hours. Later than that, no mail would ever go out."""
 TICK = timedelta(seconds=60)
 
 
@@ -146,7 +150,7 @@ class Trial:
                 self.broken.append("planning fails on a quiet line too")
 
     def _next_moment(self) -> datetime | None:
-        """When there is something to do again; what is due in one morning is done at once."""
+        """When there is something to do again; what is due in one morning is done at once, and mails of one day."""
         cases = {row["id"]: row for row in self._rows(recovery_case)}
         now = self.client.now()
         opened = [case for case in cases.values() if case["state"] == "open"]
@@ -160,17 +164,16 @@ class Trial:
         blocked = {row["case_id"] for row in unresolved}
         later = [case["due_at"] or now for case in opened if case["id"] not in blocked]
         later += [row["next_poll_at"] or now for row in polls if row["state"] in LEFT_TO_OTHERS]
-        later += [row["due_at"] for row in self._rows(message) if row["state"] == "scheduled"]
+        mails = [row["due_at"] for row in self._rows(message) if row["state"] == "scheduled"]
         paused = [row for row in self._rows(switches) if not row["charging_enabled"]]
         if paused and all(row["resumes_at"] for row in paused):
             later = [max(moment, min(row["resumes_at"] for row in paused)) for moment in later]
-        if not urgent and not later:
-            return None
         jitter = timedelta(seconds=self._rng.randrange(60))
-        soon = min(urgent, default=None)
-        if not later or (soon is not None and soon <= min(later) + BUNCH):
-            return (soon or now) + jitter
-        return max(min(later), now) + BUNCH
+        coming = [min(urgent) + jitter] if urgent else []
+        for moments, bunch in ((later, BUNCH), (mails, MAIL_BUNCH)):
+            if moments:
+                coming.append(max(min(moments), now) + bunch)
+        return min(coming, default=None)
 
     def _happen(self, number: int) -> None:
         """What people do before a round of work, and the trouble on the line in it."""

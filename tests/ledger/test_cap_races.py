@@ -192,3 +192,28 @@ def test_a_limit_that_comes_free_while_it_is_asked_for_refuses_nothing(ledger: L
     assert asked
     # SQLite has one writer, so there nothing can come in between.
     assert (refusal is None) == (ledger.dialect == "postgresql")
+
+
+def test_an_attempt_that_is_settled_while_it_is_counted_still_counts(ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        add_rule(connection, "fingerprint", 1, WINDOW_HOURS)
+        add_attempt(connection, "other", NOW, "calling")
+        add_case(connection, "mine", card_fingerprint="card", card_brand="visa", customer_id="cus")
+    asked = []
+
+    def declined(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if statement.startswith("SELECT network_attempt.at") and not asked:
+            asked.append(statement)
+            if ledger.dialect == "postgresql":
+                with ledger.engine.begin() as another:
+                    move(another, attempt, "other:1", "declined", NOW)
+                    add_seen(another, "ch_other", NOW, ours=True)
+
+    event.listen(ledger.engine, "after_cursor_execute", declined)
+    with ledger.engine.begin() as connection:
+        case = dict(connection.execute(select(recovery_case).filter_by(id="mine")).mappings().one())
+        refusal = caps.reached(connection, case, NOW + timedelta(hours=1))
+    event.remove(ledger.engine, "after_cursor_execute", declined)
+    assert asked
+    assert refusal is not None
+    assert refusal.free_at == NOW + timedelta(hours=WINDOW_HOURS)

@@ -1,20 +1,23 @@
-"""Transactions that PostgreSQL gives up for another's sake: repeated, and at worst the case waits; no drain ends by it."""
+"""Transactions that PostgreSQL gives up, or refuses, for another's sake: repeated, and at worst the case waits; no drain ends by it."""
 
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event, select, text
 from sqlalchemy.exc import OperationalError
 
 from tests.fake_stripe import FakeStripe
+from tests.ledger.rows import add_seen
 from tests.retry.test_drain import rows, run
 from tests.retry.test_meanwhile import DUE, let_leases_lapse, run_until
 from tests.retry.test_trouble import case_of, planned
 from tinko_pipelines.clock import FixedClock
-from tinko_pipelines.ledger.schema import attempt, recovery_case
+from tinko_pipelines.ledger.schema import attempt, cap_refusal, recovery_case
 from tinko_pipelines.ledger.store import Ledger, repeated
 from tinko_pipelines.retry.drain import drain
 
@@ -110,3 +113,28 @@ def test_a_result_is_kept_through_a_real_deadlock(ledger: Ledger) -> None:
     assert (result.succeeded, fake.succeeded("pi_1")) == (1, 1)
     assert [row["state"] for row in rows(ledger, attempt)] == ["succeeded"]
     assert case_of(ledger, "pi_1")["state"] == "recovered"
+
+
+def test_a_limit_that_is_reached_between_count_and_attempt_is_told_in_the_same_drain(ledger: Ledger) -> None:
+    fake = FakeStripe()
+    planned(ledger, fake, "pi_1")
+    case, seen = case_of(ledger, "pi_1"), []
+
+    def refused_elsewhere(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if statement.startswith("INSERT INTO attempt ") and not seen:
+            seen.append(statement)
+            card = {"card_fingerprint": case["card_fingerprint"], "card_brand": case["card_brand"]}
+            with ledger.write() as another:
+                add_seen(another, "ch_other", DUE, customer_id="cus_other", **card)
+
+    event.listen(ledger.engine, "before_cursor_execute", refused_elsewhere)
+    fake.now = DUE
+    result = drain(
+        ledger, fake, FixedClock(DUE), workers=1, max_seconds=20, owner="t", dry_run=False, lease_seconds=60,
+    )  # fmt: skip
+    event.remove(ledger.engine, "before_cursor_execute", refused_elsewhere)
+    assert seen
+    assert (result.refused, result.skipped, fake.charges) == (1, 0, [])
+    assert [row["rule"] for row in rows(ledger, cap_refusal)] == ["tinko_card_24h"]
+    waiting = case_of(ledger, "pi_1")
+    assert (waiting["due_at"], waiting["claimed_by"]) == (DUE + timedelta(days=1), None)

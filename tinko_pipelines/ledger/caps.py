@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, or_, select, text
+from sqlalchemy import Connection, Select, bindparam, func, or_, select, text, union_all
 
 from tinko_pipelines.ledger import cap_sql, cases
 from tinko_pipelines.ledger.schema import (
@@ -184,7 +184,10 @@ def _newest_of_account(
 def _refused_and_open(
     connection: Connection, rule: dict[str, Any], case: dict[str, Any], at: datetime, besides: str
 ) -> list[datetime]:
-    """When the network refused an attempt, ours or not, and when ours began whose outcome is open."""
+    """When the network refused an attempt, ours or not, and when ours began whose outcome is open.
+
+    One statement, and so one moment: of two, an attempt that is settled in between would be in neither.
+    """
     after = at - timedelta(hours=rule["window_hours"])
     names = {
         "fingerprint": ("card_fingerprint",),
@@ -198,7 +201,7 @@ def _refused_and_open(
     for name in ("account_id", *names):
         seen = seen.where(network_attempt.c[name] == case[name])
         ours = ours.where(attempt.c[name] == case[name])
-    return [*connection.execute(seen).scalars(), *connection.execute(ours).scalars()]
+    return list(connection.execute(union_all(seen, ours)).scalars())
 
 
 def _of_ceiling(

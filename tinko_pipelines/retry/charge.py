@@ -93,39 +93,43 @@ def _retry(run: Run, case_id: str) -> str:
 
 def _prepare(run: Run, case_id: str, now: datetime) -> tuple[dict[str, Any], dict[str, Any] | None, str]:
     try:
-        with run.ledger.write() as connection:
-            case = load_case(run.ledger, connection, case_id)
-            if case["state"] != "open" or case["due_at"] is None or case["due_at"] > now:
-                return case, None, "skipped"
-            blocking = text(one_of("attempt.state", BLOCKING))
-            busy = select(attempt.c.id).where(attempt.c.case_id == case_id, blocking)
-            if connection.execute(busy).first():
-                # Another drain is at it; its own attempt must neither count against it nor change its case.
-                return case, None, "skipped"
-            if now >= case["plan_ends_at"]:
-                cases.close(connection, case, "exhausted", "the plan is over", now, ACTOR)
-                return case, None, "exhausted"
-            if case["executed_attempts"] >= case["max_attempts"]:
-                cases.change(connection, case, now, due_at=case["plan_ends_at"])
-                return case, None, "skipped"
-            refusal = caps.reached(connection, case, now)
-            if refusal is not None:
-                caps.record_refusal(connection, case, refusal, now)
-                return case, None, "refused"
-            row = attempts.prepare(
-                run.ledger,
-                connection,
-                case,
-                _parameters(case),
-                api_version=run.gateway.api_version,
-                owner=run.owner,
-                at=now,
-                lease_seconds=run.lease_seconds,
-            )
-            return case, row, "prepared"
+        return _prepared(run, case_id, now)
     except IntegrityError:
-        # Another worker prepared this case first, or took the card's last free attempt.
-        return {}, None, "skipped"
+        # Another worker prepared this case first, or took the card's last free attempt: a second look shows which.
+        return _prepared(run, case_id, now)
+
+
+def _prepared(run: Run, case_id: str, now: datetime) -> tuple[dict[str, Any], dict[str, Any] | None, str]:
+    with run.ledger.write() as connection:
+        case = load_case(run.ledger, connection, case_id)
+        if case["state"] != "open" or case["due_at"] is None or case["due_at"] > now:
+            return case, None, "skipped"
+        blocking = text(one_of("attempt.state", BLOCKING))
+        busy = select(attempt.c.id).where(attempt.c.case_id == case_id, blocking)
+        if connection.execute(busy).first():
+            # Another drain is at it; its own attempt must neither count against it nor change its case.
+            return case, None, "skipped"
+        if now >= case["plan_ends_at"]:
+            cases.close(connection, case, "exhausted", "the plan is over", now, ACTOR)
+            return case, None, "exhausted"
+        if case["executed_attempts"] >= case["max_attempts"]:
+            cases.change(connection, case, now, due_at=case["plan_ends_at"])
+            return case, None, "skipped"
+        refusal = caps.reached(connection, case, now)
+        if refusal is not None:
+            caps.record_refusal(connection, case, refusal, now)
+            return case, None, "refused"
+        row = attempts.prepare(
+            run.ledger,
+            connection,
+            case,
+            _parameters(case),
+            api_version=run.gateway.api_version,
+            owner=run.owner,
+            at=now,
+            lease_seconds=run.lease_seconds,
+        )
+        return case, row, "prepared"
 
 
 def _parameters(case: dict[str, Any]) -> dict[str, Any]:

@@ -49,14 +49,9 @@ def read_charges(sources: Sources) -> pd.DataFrame:
 
 
 def daily(
-    sources: Sources,
-    charges: pd.DataFrame,
-    debts: pd.DataFrame,
-    attempts: pd.DataFrame,
-    messages: pd.DataFrame,
+    firsts: pd.DataFrame, debts: pd.DataFrame, attempts: pd.DataFrame, messages: pd.DataFrame
 ) -> pd.DataFrame:
     """What was tried, failed, recovered, charged and sent on each day."""
-    firsts = _first_attempts(sources, charges, debts)
     failed = debts.assign(
         day=debts.first_failed_on,
         first_attempt_count=1,
@@ -95,8 +90,9 @@ def daily(
     return found
 
 
-def _first_attempts(sources: Sources, charges: pd.DataFrame, debts: pd.DataFrame) -> pd.DataFrame:
-    """Of each debt that did not fail its first charge that passed, or is on its way."""
+def first_attempts(sources: Sources, charges: pd.DataFrame) -> pd.DataFrame:
+    """By day: of each debt that did not fail its first charge that passed, or is on its way."""
+    failed = sources.derived("failed_payments", DEBT)
     columns = [
         "account_id",
         "charge_id",
@@ -108,11 +104,10 @@ def _first_attempts(sources: Sources, charges: pd.DataFrame, debts: pd.DataFrame
     ]
     passed = charges.loc[charges.status != "failed", columns].reset_index(drop=True)
     passed["debt_id"] = _debts_of(sources, passed)
-    known = passed[DEBT].merge(debts[DEBT], on=DEBT, how="left", indicator=True)["_merge"] == "both"
+    known = passed[DEBT].merge(failed, on=DEBT, how="left", indicator=True)["_merge"] == "both"
     firsts = first_of(passed[~known], DEBT, ["created_at", "charge_id"])
-    return firsts.assign(
-        day=day_of(firsts.created_at), first_attempt_count=1, first_attempt_amount_minor=firsts.amount_minor
-    )
+    firsts = firsts.assign(day=day_of(firsts.created_at), first_attempt_count=1)
+    return summed(firsts.rename(columns={"amount_minor": "first_attempt_amount_minor"}), BY_DAY, OF_DAY[:2])
 
 
 def _debts_of(sources: Sources, charges: pd.DataFrame) -> pd.Series:

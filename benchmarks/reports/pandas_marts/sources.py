@@ -94,7 +94,8 @@ def whole(numbers: pd.Series) -> pd.Series:
 
 def day_of(moments: pd.Series) -> pd.Series:
     """The day in UTC."""
-    return moments.dt.tz_localize(None).dt.normalize()
+    days: pd.Series = moments.dt.tz_localize(None).dt.normalize()
+    return days
 
 
 def month_of(moments: pd.Series) -> pd.Series:

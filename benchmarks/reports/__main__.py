@@ -1,7 +1,8 @@
 """A build of everything, an added day and what analysts ask, at a tenth of the size and at the size; pandas beside them.
 
 `python -m benchmarks.reports --charges 10000000`. CPU-seconds of SQL are those of dbt's process less what the same project
-takes over an empty lake. A day's build must leave what a build of everything leaves, or this ends with an error.
+takes over an empty lake. A day's build must leave what a build of everything leaves, and pandas must make what the warehouse
+holds, or this ends with an error.
 The first line says how busy the machine was; `build/reports` holds the worlds, and is emptied at the end unless `--keep`.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 
 from benchmarks.reports.measure import built, watched
 from benchmarks.reports.queries import asked
+from benchmarks.reports.same import unlike
 from benchmarks.reports.world import World
 from tests.reports.synthetic import World as Nothing
 from tests.reports.test_mending import differences
@@ -94,9 +96,9 @@ def through_dagster(world: World) -> None:
     )
 
 
-def one_size(folder: Path, charges: int, own: float) -> float:
-    """All of it for a world of so many charges; CPU-seconds of SQL of a day."""
-    world = World(settings_of(folder / str(charges)), charges)
+def one_size(world: World, own: float) -> float:
+    """All of it for one world; CPU-seconds of SQL of a day."""
+    charges = world.charges
     measure("everything", world, own, whole=True)
     told("files written by a day", **world.add_day())
     day = measure("a day more", world, own, whole=False)
@@ -121,18 +123,34 @@ def one_size(folder: Path, charges: int, own: float) -> float:
     return day
 
 
-def contender(folder: Path, charges: int) -> None:
-    """Four marts in pandas."""
-    command = [sys.executable, "-m", "benchmarks.reports.contender", str(folder / str(charges))]
+def contender(world: World) -> None:
+    """The same marts in pandas, from the same Parquet; what they hold must be what the warehouse holds."""
+    into = world.settings.state / "pandas"
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.reports.contender",
+        str(world.settings.state),
+        world.now.isoformat(),
+        str(into),
+    ]
     with watched() as seen:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    different = unlike(world.settings.warehouse_path, into)
     told(
-        "pandas, four marts",
-        charges=charges,
+        "pandas, the same marts",
+        charges=world.charges,
+        marts=len(json.loads(done.stdout)),
         cpu_seconds=seen.cpu_seconds,
+        wall_seconds=seen.wall_seconds,
         peak_mb=seen.peak_mb,
-        answer=done.stdout.strip() or done.stderr[-300:],
+        differences=different,
     )
+    if different:
+        raise SystemExit("pandas and the warehouse differ: " + json.dumps(different))
+    shutil.rmtree(into)
 
 
 def main() -> int:
@@ -147,8 +165,9 @@ def main() -> int:
     own = overhead(given.folder)
     days = []
     for charges in (given.charges // 10, given.charges):
-        days.append(one_size(given.folder, charges, own))
-        contender(given.folder, charges)
+        world = World(settings_of(given.folder / str(charges)), charges)
+        days.append(one_size(world, own))
+        contender(world)
     told("a day at the size, against a tenth of it", ratio=days[1] / days[0])
     if not given.keep:
         shutil.rmtree(given.folder)

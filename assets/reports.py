@@ -3,47 +3,27 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 from dagster import (
     AssetCheckResult,
     AssetExecutionContext,
-    AssetKey,
     AssetsDefinition,
     MaterializeResult,
     MetadataValue,
     asset,
+    multi_asset,
 )
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
 
+from assets.dbt_models import UNIQUE_ID, model_specs, test_specs
 from assets.ingest import OWNERS
-from assets.recovery import bars, ledger_export
+from assets.recovery import bars
 from resources import TinkoResource
+from tinko_pipelines.reports.dbt_runner import BuildResult, NodeResult, Told
 from tinko_pipelines.reports.digest import Digest, Share
-
-UNIQUE_ID = "dagster_dbt/unique_id"
-SAME_EXPORT = DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True)
-"""All tables of the ledger come from one asset."""
-
-
-class _Translator(DagsterDbtTranslator):
-    """Names dbt's sources after the assets that write them, and keeps one group and one set of owners."""
-
-    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
-        if dbt_resource_props["resource_type"] != "source":
-            return AssetKey(
-                ["marts" if "marts" in dbt_resource_props["fqn"] else "dbt", dbt_resource_props["name"]]
-            )
-        if dbt_resource_props["source_name"] in ("ledger", "build"):
-            return ledger_export.key
-        return AssetKey(str(dbt_resource_props["name"]))
-
-    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
-        return "report"
-
-    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
-        return OWNERS
 
 
 def cell(text: str) -> str:
@@ -66,19 +46,31 @@ def _change(told: Digest) -> str:
     return "\n".join([cell(told.compared), *head, *rows])
 
 
+def as_they_finish(build: Callable[[Told], BuildResult]) -> Iterator[NodeResult]:
+    """Models and tests while the build goes on: Dagster writes them down meanwhile. Ends with the build's own error, if any."""
+    done: SimpleQueue[NodeResult | None] = SimpleQueue()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        building = pool.submit(build, done.put)
+        building.add_done_callback(lambda _: done.put(None))
+        while (node := done.get()) is not None:
+            yield node
+        building.result()
+
+
 def report_assets(manifest: Mapping[str, Any]) -> list[AssetsDefinition]:
     """The marts of a parsed dbt project, and what is made of them."""
 
-    @dbt_assets(
-        manifest=manifest,
-        dagster_dbt_translator=_Translator(SAME_EXPORT),
+    @multi_asset(
         name="dbt_models",
+        specs=model_specs(manifest),
+        check_specs=test_specs(manifest),
+        can_subset=True,
         pool="warehouse",
     )
     def dbt_models(
         context: AssetExecutionContext, tinko: TinkoResource
     ) -> Iterator[MaterializeResult | AssetCheckResult]:  # type: ignore[type-arg]
-        """Build and test the whole project; a test that fails stops the snapshot."""
+        """Build and test the whole project, telling of each model as it is done; a test that fails stops the snapshot."""
         wanted, held = context.selected_asset_keys, context.selected_asset_check_keys
         keys = {one.metadata[UNIQUE_ID]: one.key for one in context.assets_def.specs if one.key in wanted}
         checks = {
@@ -86,7 +78,7 @@ def report_assets(manifest: Mapping[str, Any]) -> list[AssetsDefinition]:
             for one in context.assets_def.check_specs
             if one.metadata and one.key in held
         }
-        for node in tinko.app().build_marts().nodes:
+        for node in as_they_finish(tinko.app().build_marts):
             if node.unique_id in keys:
                 yield MaterializeResult(asset_key=keys[node.unique_id], metadata={"seconds": node.seconds})
             elif node.unique_id in checks:

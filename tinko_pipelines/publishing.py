@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tinko_pipelines.planning import Planning
 
 if TYPE_CHECKING:
-    from tinko_pipelines.reports.dbt_runner import BuildResult
+    from tinko_pipelines.reports.dbt_runner import BuildResult, Told
     from tinko_pipelines.reports.digest import Digest
     from tinko_pipelines.reports.export import Exported
     from tinko_pipelines.reports.mailing import Mailed
@@ -29,15 +29,15 @@ class Publishing(Planning):
 
         return export(self.ledger, self.settings.export_dir, self.clock.now())
 
-    def build_marts(self) -> BuildResult:
-        """Export the ledger, then build and test the marts with dbt."""
+    def build_marts(self, told: Told | None = None) -> BuildResult:
+        """Export the ledger, then build and test the marts with dbt; `told` hears of each model and test when it is done."""
         from tinko_pipelines.lake.compact import reading
         from tinko_pipelines.reports.dbt_runner import build
 
         self.lake.refuse_if_empty()
         self.export_ledger()
         with reading(self.lake):
-            return build(self.settings, self.clock.now())
+            return build(self.settings, self.clock.now(), told=told)
 
     def publish_snapshot(self) -> Path:
         """Swap in the marts as the file analysts open."""

@@ -12,7 +12,7 @@ from dagster import AssetSelection, Definitions, define_asset_job, in_process_ex
 
 from assets.reports import report_assets
 from resources import TinkoResource
-from tinko_pipelines.reports.dbt_runner import BuildResult, build, ensure_manifest
+from tinko_pipelines.reports.dbt_runner import BuildResult, Told, build, ensure_manifest
 from tinko_pipelines.settings import Settings, load_settings
 
 
@@ -23,9 +23,9 @@ class Marts:
     settings: Settings
     as_of: datetime
 
-    def build_marts(self) -> BuildResult:
+    def build_marts(self, told: Told | None = None) -> BuildResult:
         """Build and test the marts."""
-        return build(self.settings, self.as_of)
+        return build(self.settings, self.as_of, told=told)
 
 
 class Front(TinkoResource):

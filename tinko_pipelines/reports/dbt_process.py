@@ -1,4 +1,4 @@
-"""dbt as the process that `dbt_runner` starts: its warnings and errors are lines of JSON, and nothing else is written down.
+"""dbt as the process that `dbt_runner` starts: a line of JSON for each model or test as it is done, and for each warning and error.
 
 dbt writes a line of log for each of thousands of events before it asks whether anybody reads it, so its own log is off.
 It keeps nearly all it makes until it ends; looking for what it could let go would take an eighth of a build.
@@ -12,14 +12,21 @@ from typing import Any
 _WORTH_TELLING = ("warn", "error")
 
 
-def _tell(level: str, message: str) -> None:
-    sys.stdout.write(json.dumps({"level": level, "msg": message}) + "\n")
+def _tell(**what: Any) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 
 
 def _heard(event: Any) -> None:
-    if event.info.level in _WORTH_TELLING:
-        _tell(event.info.level, event.info.msg)
+    if event.info.name == "NodeFinished":
+        told = event.data
+        _tell(
+            node=told.node_info.unique_id,
+            status=told.node_info.node_status,
+            seconds=told.run_result.execution_time,
+        )
+    elif event.info.level in _WORTH_TELLING:
+        _tell(level=event.info.level, msg=event.info.msg)
 
 
 def main(arguments: list[str]) -> int:
@@ -30,7 +37,7 @@ def main(arguments: list[str]) -> int:
         ["--no-version-check", "--log-level", "none", "--log-level-file", "none", *arguments]
     )
     if done.exception is not None:
-        _tell("error", str(done.exception))
+        _tell(level="error", msg=str(done.exception))
         return 2
     return 0 if done.success else 1
 

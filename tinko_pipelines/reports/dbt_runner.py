@@ -11,8 +11,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,6 +42,10 @@ class NodeResult:
     unique_id: str
     status: str
     seconds: float
+
+
+Told = Callable[[NodeResult], None]
+"""Who is told of each model and test as soon as it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +99,18 @@ def ensure_manifest(settings: Settings) -> Path:
 
 
 def build(
-    settings: Settings, as_of: datetime, *, unit_tests: bool = False, whole: bool = False
+    settings: Settings,
+    as_of: datetime,
+    *,
+    unit_tests: bool = False,
+    whole: bool = False,
+    told: Told | None = None,
 ) -> BuildResult:
     """Build every model and run its data tests, as of business time `as_of` (timezone-aware).
 
     Where the last build is whole and fits, only what changed since is made anew, unless `whole` asks for everything.
-    Unit tests hold the logic and not the data, so they run where the logic changes: in the test suite.
+    Unit tests hold the logic and not the data, so they run where the logic changes: in the test suite. `told` hears of each
+    model and test as soon as it is done, in the thread that builds.
     Raises StoreError naming the model or test that failed; the snapshot is not touched here.
     """
     require_sources(settings)
@@ -115,7 +127,7 @@ def build(
         # Until all is built and tested nothing may be mended: a build that dies here is followed by a whole one.
         mark.unlink(missing_ok=True)
         lay_out(settings, seen, last)
-        done = _dbt(settings, arguments, {"TINKO_DBT_AS_OF": moment})
+        done = _dbt(settings, arguments, {"TINKO_DBT_AS_OF": moment}, told)
         results = _results(settings, done)
         broken = [one for one in results if one["status"] in ("error", "fail", "runtime error")]
         if broken or done.returncode:
@@ -157,7 +169,9 @@ def built_mark(settings: Settings) -> Path:
     return settings.state / "dbt" / "built"
 
 
-def _dbt(settings: Settings, arguments: list[str], extra: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def _dbt(
+    settings: Settings, arguments: list[str], extra: dict[str, str], told: Told | None = None
+) -> subprocess.CompletedProcess[str]:
     if find_spec("dbt") is None:
         raise StoreError(f"dbt is not installed for {sys.executable}; run `make setup`")
     settings.state.mkdir(parents=True, exist_ok=True)
@@ -165,20 +179,48 @@ def _dbt(settings: Settings, arguments: list[str], extra: dict[str, str]) -> sub
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("DBT_", "TINKO_DBT_"))
     }
-    try:
-        return subprocess.run(  # noqa: S603 - our own program, no shell, arguments are constants
+    late = threading.Event()
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(  # noqa: S603 - our own program, no shell, arguments are constants
             [sys.executable, "-P", str(_PROGRAM), *arguments],
             env={**inherited, **dbt_environment(settings), **extra},
             cwd=settings.state,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=errors,
             text=True,
-            timeout=BUILD_SECONDS_MAX,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StoreError(
-            f"dbt did not finish within {BUILD_SECONDS_MAX} s; look at {settings.state}/dbt"
-        ) from error
+        ) as process,
+    ):
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(BUILD_SECONDS_MAX, stop)
+        timer.start()
+        try:
+            output = "".join(_heard(process.stdout or (), told))
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            timer.cancel()
+        returncode = process.wait()
+        errors.seek(0)
+        if late.is_set():
+            raise StoreError(f"dbt did not finish within {BUILD_SECONDS_MAX} s; look at {settings.state}/dbt")
+        return subprocess.CompletedProcess(arguments, returncode, output, errors.read())
+
+
+def _heard(lines: Iterable[str], told: Told | None) -> Iterator[str]:
+    """What dbt says, line by line; whoever wants to know is told of each model and test."""
+    for line in lines:
+        if line.startswith('{"node"'):
+            node = json.loads(line)
+            if told is not None:
+                told(NodeResult(node["node"], str(node["status"]), round(float(node["seconds"]), 3)))
+        else:
+            yield line
 
 
 def _lines(text: str) -> Iterator[dict[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import threading
 import time
@@ -75,26 +74,15 @@ def watched() -> Iterator[Watched]:
         seen.wall_seconds = time.monotonic() - began
 
 
-def by_node(settings: Settings, seen: Watched) -> dict[str, float]:
-    """CPU-seconds of each model and test of the last build, which must have run one at a time."""
-    results = json.loads((settings.state / "dbt" / "target" / "run_results.json").read_text())["results"]
-    found = {}
-    for one in results:
-        ran = next((step for step in one["timing"] if step["name"] == "execute"), None)
-        if ran:
-            start, end = (
-                datetime.fromisoformat(ran[name].replace("Z", "+00:00"))
-                for name in ("started_at", "completed_at")
-            )
-            found[one["unique_id"]] = seen.between(start.timestamp(), end.timestamp())
-    return found
-
-
 def built(settings: Settings, as_of: datetime, *, whole: bool) -> tuple[Watched, dict[str, float], bool]:
     """Build once, one model at a time; what it took, the CPU of each node, and whether everything was made anew."""
+    ended: list[tuple[dbt_runner.NodeResult, float]] = []
     with one_at_a_time(), watched() as seen:
-        result = dbt_runner.build(settings, as_of, whole=whole)
-    return seen, by_node(settings, seen), result.whole
+        result = dbt_runner.build(
+            settings, as_of, whole=whole, told=lambda node: ended.append((node, time.time()))
+        )
+    nodes = {node.unique_id: seen.between(end - node.seconds, end) for node, end in ended}
+    return seen, nodes, result.whole
 
 
 @contextmanager

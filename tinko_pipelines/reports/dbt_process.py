@@ -19,11 +19,12 @@ def _tell(**what: Any) -> None:
 
 def _heard(event: Any) -> None:
     if event.info.name == "NodeFinished":
-        told = event.data
+        result = event.data.run_result
         _tell(
-            node=told.node_info.unique_id,
-            status=told.node_info.node_status,
-            seconds=told.run_result.execution_time,
+            node=event.data.node_info.unique_id,
+            status=result.status,
+            seconds=result.execution_time,
+            message=result.message,
         )
     elif event.info.level in _WORTH_TELLING:
         _tell(level=event.info.level, msg=event.info.msg)

@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.lake.place import place_of
@@ -37,11 +36,12 @@ _PIECES = ("dbt_project.yml", "profiles.yml", "models", "macros", "data-tests")
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """One model or test of a build: dbt's id of it, dbt's word for how it went, wall seconds."""
+    """One model or test of a build: dbt's id of it, dbt's word for how it went, wall seconds, and what dbt says of it."""
 
     unique_id: str
     status: str
     seconds: float
+    message: str = ""
 
 
 Told = Callable[[NodeResult], None]
@@ -127,26 +127,33 @@ def build(
         # Until all is built and tested nothing may be mended: a build that dies here is followed by a whole one.
         mark.unlink(missing_ok=True)
         lay_out(settings, seen, last)
-        done = _dbt(settings, arguments, {"TINKO_DBT_AS_OF": moment}, told)
-        results = _results(settings, done)
-        broken = [one for one in results if one["status"] in ("error", "fail", "runtime error")]
+        described = _is_fresh(settings)
+        if described:
+            arguments = [*arguments, "--no-write-json"]
+        nodes: list[NodeResult] = []
+
+        def heard(node: NodeResult) -> None:
+            # What Spark needs before a run is a hook, which dbt counts as a node although it does nothing here.
+            if not node.unique_id.startswith("operation."):
+                nodes.append(node)
+                if told is not None:
+                    told(node)
+
+        done = _dbt(settings, arguments, {"TINKO_DBT_AS_OF": moment}, heard)
+        broken = [one for one in nodes if one.status in ("error", "fail", "runtime error")]
         if broken or done.returncode:
-            raise StoreError(_failure(broken, done.stdout))
-        _keep_manifest(settings)
+            raise StoreError(_failure(broken, done.stdout or done.stderr))
+        if not described:
+            _keep_manifest(settings)
         note.write_text(built_now(as_of, fingerprint, seen, last).text())
         mark.write_text(as_of.astimezone(UTC).isoformat())
-    # What Spark needs before a run is a hook, which dbt counts as a node although it does nothing here.
-    results = [one for one in results if not one["unique_id"].startswith("operation.")]
-    kinds = [one["unique_id"].split(".")[0] for one in results]
+    kinds = [one.unique_id.split(".")[0] for one in nodes]
     return BuildResult(
         models=kinds.count("model"),
         tests=kinds.count("test") + kinds.count("unit_test"),
         warnings=[line["msg"] for line in _lines(done.stdout) if line["level"] == "warn"],
         seconds=round(time.monotonic() - began, 2),
-        nodes=[
-            NodeResult(one["unique_id"], str(one["status"]), round(float(one["execution_time"]), 3))
-            for one in results
-        ],
+        nodes=nodes,
         whole=last is None,
     )
 
@@ -175,7 +182,6 @@ def _dbt(
     if find_spec("dbt") is None:
         raise StoreError(f"dbt is not installed for {sys.executable}; run `make setup`")
     settings.state.mkdir(parents=True, exist_ok=True)
-    _results_path(settings).unlink(missing_ok=True)
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("DBT_", "TINKO_DBT_"))
     }
@@ -218,7 +224,8 @@ def _heard(lines: Iterable[str], told: Told | None) -> Iterator[str]:
         if line.startswith('{"node"'):
             node = json.loads(line)
             if told is not None:
-                told(NodeResult(node["node"], str(node["status"]), round(float(node["seconds"]), 3)))
+                seconds = round(float(node["seconds"]), 3)
+                told(NodeResult(node["node"], node["status"], seconds, node["message"] or ""))
         else:
             yield line
 
@@ -227,21 +234,13 @@ def _lines(text: str) -> Iterator[dict[str, str]]:
     return (json.loads(line) for line in text.splitlines() if line.startswith('{"level"'))
 
 
-def _results(settings: Settings, done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
-    path = _results_path(settings)
-    if done.returncode not in (0, 1) or not path.exists():
-        raise StoreError(f"dbt cannot build: {_first_error(done.stdout or done.stderr)}")
-    results: list[dict[str, Any]] = json.loads(path.read_text())["results"]
-    return results
-
-
-def _failure(broken: list[dict[str, Any]], output: str) -> str:
+def _failure(broken: list[NodeResult], output: str) -> str:
     if not broken:
         return f"dbt cannot build: {_first_error(output)}"
     first = broken[0]
-    kind, _, *names = first["unique_id"].split(".")
+    kind, _, *names = first.unique_id.split(".")
     name = names[-1] if kind == "unit_test" else names[0]
-    why = " ".join(str(first.get("message") or "no reason given").split())[:400]
+    why = " ".join((first.message or "no reason given").split())[:400]
     more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
     return f"the {kind.replace('_', ' ')} {name} failed{more}: {why}; the published snapshot is unchanged"
 
@@ -250,10 +249,6 @@ def _first_error(output: str) -> str:
     errors = [line["msg"] for line in _lines(output) if line["level"] == "error"]
     text = " ".join((errors[0] if errors else output.strip() or "it gave no reason").split())
     return text[:400]
-
-
-def _results_path(settings: Settings) -> Path:
-    return settings.state / "dbt" / "target" / "run_results.json"
 
 
 def _manifest_path(settings: Settings) -> Path:

@@ -71,7 +71,7 @@ def _excess(rules: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
     found = pd.concat(counted).merge(dear, on=["network", "keyed_by", "window_hours"])
     is_valid = (found.happened_at >= found.valid_from) & ~(found.happened_at >= found.valid_until)
     found = found[is_valid & (found.declined_before >= found.max_attempts)]
-    found = found.sort_values("excess_fee_minor", ascending=False, kind="stable")
+    found = found.sort_values(["excess_fee_minor", "rule"], ascending=False, kind="stable")
     found = found.drop_duplicates([*EVENT, "fee_currency"])
     return found.rename(columns={"excess_fee_minor": "fee_minor"})
 

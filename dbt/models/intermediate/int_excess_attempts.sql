@@ -105,7 +105,8 @@ select
     c.card_fingerprint,
     c.happened_at,
     r.fee_currency,
-    max_by(r.rule, r.excess_fee_minor) as rule,
+    -- Of rules that cost the same the last by name, so that it is always the same one.
+    max_by(r.rule, concat(lpad(cast(r.excess_fee_minor as {{ text_type() }}), 20, '0'), r.rule)) as rule,
     max(r.excess_fee_minor) as fee_minor
 from counted as c
 inner join {{ ref('stg_cap_rules') }} as r

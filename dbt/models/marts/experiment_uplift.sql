@@ -3,12 +3,12 @@ with retries as (
         account_id,
         livemode,
         'retries' as experiment,
-        experiment_arm as arm,
+        case when experiment_arm = 'none' then 'treated' else experiment_arm end as arm,
         count(*) as subjects,
         count(*) filter (where is_recovered) as recovered
     from {{ ref('fct_failed_payments') }}
     where case_id is not null and move in ('retry', 'both')
-    group by account_id, livemode, experiment_arm
+    group by account_id, livemode, case when experiment_arm = 'none' then 'treated' else experiment_arm end
 ),
 
 subjects as (
@@ -25,23 +25,9 @@ subjects as (
 ),
 
 arms as (
-    select
-        r.account_id,
-        r.livemode,
-        r.experiment,
-        case when r.arm = 'none' then 'treated' else r.arm end as arm,
-        r.subjects,
-        r.recovered
-    from retries as r
+    select * from retries
     union all
-    select
-        s.account_id,
-        s.livemode,
-        s.experiment,
-        s.arm,
-        s.subjects,
-        s.recovered
-    from subjects as s
+    select * from subjects
 ),
 
 controls as (

@@ -1,13 +1,15 @@
 """The marts, through the front door: Parquet in, `build`, DuckDB out."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from tests.reports.synthetic import AS_OF, FAILED_AT, World, days
+from tests.reports.synthetic import AS_OF, FAILED_AT, World, days, settings_in
 from tinko_pipelines.errors import StoreError
+from tinko_pipelines.reports import dbt_runner
 from tinko_pipelines.reports.dbt_runner import BuildResult, build, built_mark, ensure_manifest
 from tinko_pipelines.settings import Settings
 
@@ -27,6 +29,15 @@ def test_a_build_passes_its_tests_in_silence(told: Told) -> None:
     assert 0 < result.seconds < 60
     assert {node.status for node in result.nodes} == {"success", "pass"}
     assert len(result.nodes) == result.models + result.tests
+
+
+def test_a_build_that_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_in(tmp_path)
+    World().write(settings)
+    monkeypatch.setattr(dbt_runner, "BUILD_SECONDS_MAX", 0.5)
+    with pytest.raises(StoreError, match="dbt did not finish within"):
+        build(settings, AS_OF)
+    assert not built_mark(settings).exists()
 
 
 def test_each_debt_has_the_outcome_and_the_reason_its_evidence_allows(told: Told) -> None:

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pyarrow as pa
 import pytest
@@ -24,6 +25,7 @@ from dagster._core.test_utils import create_run_for_test, instance_for_test
 
 from assets.checks import nothing_quarantined
 from assets.recovery import failed_payments
+from assets.reports import as_they_finish
 from resources import TinkoResource
 from sensors.schedules import email_net, reconcile_hourly, refresh, retry_net
 from sensors.watch import due_messages, due_retries, webhook_inbox
@@ -37,6 +39,7 @@ from tinko_pipelines.errors import StoreError
 from tinko_pipelines.lake.parse import Malformed
 from tinko_pipelines.ledger.control import pause
 from tinko_pipelines.ledger.store import Ledger
+from tinko_pipelines.reports.dbt_runner import BuildResult, NodeResult, Told
 from tinko_pipelines.retry.enrol import enrol
 from tinko_pipelines.retry.policy import Policy
 from tinko_pipelines.settings import load_settings
@@ -118,6 +121,31 @@ def test_assets_come_in_pipeline_order_and_say_what_they_are() -> None:
             assert order.index(str(groups[parent])) <= order.index(str(groups[key])), (parent, key)
     outside = {parent for key in ours for parent in graph.get(key).parent_keys} - ours
     assert outside == set(), "every table dbt reads is written by an asset of ours"
+
+
+def test_a_model_is_told_of_while_the_build_goes_on_and_what_broke_it_after() -> None:
+    model, test = (NodeResult(f"{kind}.tinko.one", "done", 0.1) for kind in ("model", "test"))
+    seen = Event()
+
+    def build(told: Told) -> BuildResult:
+        told(model)
+        assert seen.wait(30)
+        told(test)
+        raise StoreError("the test one failed")
+
+    nodes = as_they_finish(build)
+    assert next(nodes) == model
+    seen.set()
+    assert next(nodes) == test
+    with pytest.raises(StoreError, match="the test one failed"):
+        next(nodes)
+
+
+def test_each_test_of_a_model_is_an_asset_check_of_it() -> None:
+    graph = build_definitions(load_settings()).get_repository_def().asset_graph
+    checks = {(key.asset_key.path[-1], key.name) for key in graph.asset_check_keys}
+    for model in ("fct_failed_payments", "stg_cases", "int_cap_refusals"):
+        assert (model, f"{model}_has_one_row_each") in checks
 
 
 def test_each_invariant_is_an_asset_check() -> None:

@@ -36,7 +36,7 @@ def model_specs(manifest: Mapping[str, Any]) -> list[AssetSpec]:
     return [
         AssetSpec(
             asset_key(node),
-            deps=sorted({asset_key(one) for one in _made_of(manifest, node)}),
+            deps=sorted(_made_of(manifest, node)),
             description=node["description"],
             group_name="report",
             owners=OWNERS,
@@ -66,13 +66,26 @@ def test_specs(manifest: Mapping[str, Any]) -> list[AssetCheckSpec]:
     ]
 
 
+def _is_scratch(node: Mapping[str, Any]) -> bool:
+    """Whether it only says what a build that mends has to make anew: nothing that anybody would look at."""
+    return "mending" in node["fqn"]
+
+
 def _models(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    return (node for node in manifest["nodes"].values() if node["resource_type"] == "model")
+    return (
+        node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and not _is_scratch(node)
+    )
 
 
-def _made_of(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _made_of(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> set[AssetKey]:
+    """What it reads, and in the place of scratch tables what those read."""
+    keys = set()
     for name in node["depends_on"]["nodes"]:
-        yield manifest["nodes"].get(name) or manifest["sources"][name]
+        one = manifest["nodes"].get(name) or manifest["sources"][name]
+        keys |= _made_of(manifest, one) if _is_scratch(one) else {asset_key(one)}
+    return keys
 
 
 def _columns(node: Mapping[str, Any]) -> TableSchema:

@@ -15,7 +15,11 @@ links as (
         debt_id
     from {{ ref('int_debt_links') }}
     {% if mends() -%}
-    where linked_key in (select t.intent_key from {{ touched }} as t union all select u.charge_key from {{ touched }} as u)
+    where linked_key in (
+        select t.intent_key from {{ touched }} as t
+        union all
+        select u.charge_key from {{ touched }} as u
+    )
     {%- endif %}
 ),
 

@@ -1,5 +1,14 @@
 {{ config(materialized=kept_as(), mends_by=['int_touched_subscriptions', 'account_id', 'subscription_id']) }}
 -- depends_on: {{ ref('int_touched_subscriptions') }}
+{%- set is_touched = '(s.account_id, s.subscription_id) in (select t.account_id, t.subscription_id from ' ~ ref('int_touched_subscriptions') ~ ' as t)' %}
+with subscriptions as (
+    {{ part_of(ref('int_subscriptions'), is_touched) }}
+),
+
+facts as (
+    {{ part_of(ref('fct_failed_payments'), is_touched) }}
+)
+
 select
     s.account_id,
     s.livemode,
@@ -24,11 +33,8 @@ select
     count(d.debt_id) filter (where not d.is_recovered and not d.is_closed) as open_count,
     count(d.debt_id) filter (where d.first_failed_at <= s.ended_at and (d.outcome_at is null or d.outcome_at >= s.ended_at))
         as owed_at_end_count
-from {{ ref('int_subscriptions') }} as s
+from subscriptions as s
 left join {{ ref('int_prices') }} as p on s.account_id = p.account_id and s.price_id = p.price_id
-left join {{ ref('fct_failed_payments') }} as d
+left join facts as d
     on s.account_id = d.account_id and s.subscription_id = d.subscription_id
-{% if mends() -%}
-where (s.account_id, s.subscription_id) in (select t.account_id, t.subscription_id from {{ ref('int_touched_subscriptions') }} as t)
-{% endif -%}
 group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10

@@ -1,5 +1,12 @@
 {{ config(materialized=kept_as(), mends_by=['int_touched_customers', 'account_id', 'customer_id']) }}
 -- depends_on: {{ ref('int_touched_customers') }}
+with facts as (
+    {{ part_of(
+        ref('fct_failed_payments'),
+        '(s.account_id, s.customer_id) in (select t.account_id, t.customer_id from ' ~ ref('int_touched_customers') ~ ' as t)'
+    ) }}
+)
+
 select
     d.account_id,
     d.livemode,
@@ -19,13 +26,9 @@ select
     count(distinct d.currency) as currencies,
     {{ total('d.own_attempts') }} as own_attempts,
     {{ total('d.messages_sent') }} as messages_sent
-from {{ ref('fct_failed_payments') }} as d
+from facts as d
 left join {{ ref('int_customers') }} as c on d.account_id = c.account_id and d.customer_id = c.customer_id
-where
-    d.customer_id is not null and d.customer_id <> 'erased'
-    {% if mends() -%}
-    and (d.account_id, d.customer_id) in (select t.account_id, t.customer_id from {{ ref('int_touched_customers') }} as t)
-    {%- endif %}
+where d.customer_id is not null and d.customer_id <> 'erased'
 group by
     d.account_id, d.livemode, d.customer_id, c.is_delinquent, c.is_deleted, c.created_at
     {%- if var('personal_data') %}, c.country, c.preferred_locale{% endif %}

@@ -1,4 +1,3 @@
-{%- set facts, payers = as_built('fct_failed_payments') if execute, as_built('int_debt_payers') if execute -%}
 -- depends_on: {{ ref('stg_cases') }}
 -- depends_on: {{ ref('stg_attempts') }}
 -- depends_on: {{ ref('stg_messages') }}
@@ -53,24 +52,24 @@ union
 select account_id, debt_id from cases
 union
 {%- for name in ['payment_key', 'intent_key', 'elsewhere_key'] %}
-select account_id, debt_id from {{ payers }} where {{ name }} in (select paid_by from charges)
+select account_id, debt_id from {{ as_built('int_debt_payers') }} where {{ name }} in (select paid_by from charges)
 union
 {%- endfor %}
-select f.account_id, f.debt_id from {{ facts }} as f
+select f.account_id, f.debt_id from {{ as_built('fct_failed_payments') }} as f
 where (f.account_id, f.invoice_id) in (
     select account_id, invoice_id from (
         {{ differing('*', ref('stg_retry_announcements'), as_built('int_retry_announcements')) }}
     ) as a
 )
 union
-select f.account_id, f.debt_id from {{ facts }} as f
+select f.account_id, f.debt_id from {{ as_built('fct_failed_payments') }} as f
 where (f.account_id, f.debt_id) in (
     select account_id, debt_id from (
         {{ differing('*', ref('int_read_endings'), as_built('int_endings')) }}
     ) as e
 )
 union
-select f.account_id, f.debt_id from {{ facts }} as f
+select f.account_id, f.debt_id from {{ as_built('fct_failed_payments') }} as f
 where (f.account_id, f.price_id) in (
     select account_id, price_id from {{ ref('int_touched_prices') }}
 )

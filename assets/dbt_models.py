@@ -56,14 +56,18 @@ def test_specs(manifest: Mapping[str, Any]) -> list[AssetCheckSpec]:
     keys = {node["unique_id"]: asset_key(node) for node in _models(manifest)}
     return [
         AssetCheckSpec(
-            node["name"],
-            asset=keys[node["attached_node"]],
-            blocking=True,
-            metadata={UNIQUE_ID: node["unique_id"]},
+            node["name"], asset=keys[tested], blocking=True, metadata={UNIQUE_ID: node["unique_id"]}
         )
         for node in manifest["nodes"].values()
-        if node["resource_type"] == "test" and node.get("attached_node") in keys
+        if node["resource_type"] == "test" and (tested := _tested(node)) in keys
     ]
+
+
+def _tested(test: Mapping[str, Any]) -> str | None:
+    """The model that a generic test stands at, or the only one that a test of its own asks."""
+    asked: list[str] = test["depends_on"]["nodes"]
+    attached: str | None = test.get("attached_node")
+    return attached or (asked[0] if len(asked) == 1 else None)
 
 
 def _is_scratch(node: Mapping[str, Any]) -> bool:

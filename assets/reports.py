@@ -3,9 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dagster import (
@@ -22,7 +20,6 @@ from assets.dbt_models import UNIQUE_ID, model_specs, test_specs
 from assets.ingest import OWNERS
 from assets.recovery import bars
 from resources import TinkoResource
-from tinko_pipelines.reports.dbt_runner import BuildResult, NodeResult, Told
 from tinko_pipelines.reports.digest import Digest, Share
 
 
@@ -46,17 +43,6 @@ def _change(told: Digest) -> str:
     return "\n".join([cell(told.compared), *head, *rows])
 
 
-def as_they_finish(build: Callable[[Told], BuildResult]) -> Iterator[NodeResult]:
-    """Models and tests while the build goes on: Dagster writes them down meanwhile. Ends with the build's own error, if any."""
-    done: SimpleQueue[NodeResult | None] = SimpleQueue()
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        building = pool.submit(build, done.put)
-        building.add_done_callback(lambda _: done.put(None))
-        while (node := done.get()) is not None:
-            yield node
-        building.result()
-
-
 def report_assets(manifest: Mapping[str, Any]) -> list[AssetsDefinition]:
     """The marts of a parsed dbt project, and what is made of them."""
 
@@ -78,7 +64,10 @@ def report_assets(manifest: Mapping[str, Any]) -> list[AssetsDefinition]:
             for one in context.assets_def.check_specs
             if one.metadata and one.key in held
         }
-        for node in as_they_finish(tinko.app().build_marts):
+        for node in tinko.app().building_marts():
+            if node.status in ("skipped", "error"):
+                # Not made, or not looked at; the build ends with the error that says why.
+                continue
             if node.unique_id in keys:
                 yield MaterializeResult(asset_key=keys[node.unique_id], metadata={"seconds": node.seconds})
             elif node.unique_id in checks:

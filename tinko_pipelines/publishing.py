@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tinko_pipelines.planning import Planning
 
 if TYPE_CHECKING:
-    from tinko_pipelines.reports.dbt_runner import BuildResult, Told
+    from tinko_pipelines.reports.dbt_runner import BuildResult, NodeResult
     from tinko_pipelines.reports.digest import Digest
     from tinko_pipelines.reports.export import Exported
     from tinko_pipelines.reports.mailing import Mailed
@@ -29,15 +29,21 @@ class Publishing(Planning):
 
         return export(self.ledger, self.settings.export_dir, self.clock.now())
 
-    def build_marts(self, told: Told | None = None) -> BuildResult:
-        """Export the ledger, then build and test the marts with dbt; `told` hears of each model and test when it is done."""
+    def build_marts(self) -> BuildResult:
+        """Export the ledger, then build and test the marts with dbt."""
+        from tinko_pipelines.reports.dbt_runner import finished
+
+        return finished(self.building_marts())
+
+    def building_marts(self) -> Generator[NodeResult, None, BuildResult]:
+        """The same, step by step: each model and test as soon as it is done."""
         from tinko_pipelines.lake.compact import reading
-        from tinko_pipelines.reports.dbt_runner import build
+        from tinko_pipelines.reports.dbt_runner import building
 
         self.lake.refuse_if_empty()
         self.export_ledger()
         with reading(self.lake):
-            return build(self.settings, self.clock.now(), told=told)
+            return (yield from building(self.settings, self.clock.now()))
 
     def publish_snapshot(self) -> Path:
         """Swap in the marts as the file analysts open."""

@@ -5,6 +5,7 @@
 
 import json
 import os
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from dagster import AssetSelection, Definitions, define_asset_job, in_process_ex
 
 from assets.reports import report_assets
 from resources import TinkoResource
-from tinko_pipelines.reports.dbt_runner import BuildResult, Told, build, ensure_manifest
+from tinko_pipelines.reports.dbt_runner import BuildResult, NodeResult, building, ensure_manifest
 from tinko_pipelines.settings import Settings, load_settings
 
 
@@ -23,9 +24,9 @@ class Marts:
     settings: Settings
     as_of: datetime
 
-    def build_marts(self, told: Told | None = None) -> BuildResult:
+    def building_marts(self) -> Generator[NodeResult, None, BuildResult]:
         """Build and test the marts."""
-        return build(self.settings, self.as_of, told=told)
+        return building(self.settings, self.as_of)
 
 
 class Front(TinkoResource):

@@ -78,9 +78,13 @@ def built(settings: Settings, as_of: datetime, *, whole: bool) -> tuple[Watched,
     """Build once, one model at a time; what it took, the CPU of each node, and whether everything was made anew."""
     ended: list[tuple[dbt_runner.NodeResult, float]] = []
     with one_at_a_time(), watched() as seen:
-        result = dbt_runner.build(
-            settings, as_of, whole=whole, told=lambda node: ended.append((node, time.time()))
-        )
+        steps = dbt_runner.building(settings, as_of, whole=whole)
+        while True:
+            try:
+                ended.append((next(steps), time.time()))
+            except StopIteration as end:
+                result = end.value
+                break
     nodes = {node.unique_id: seen.between(end - node.seconds, end) for node, end in ended}
     return seen, nodes, result.whole
 
@@ -88,10 +92,12 @@ def built(settings: Settings, as_of: datetime, *, whole: bool) -> tuple[Watched,
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
     """dbt with one thread, and with time enough on a machine that is shared; DuckDB keeps its own threads."""
-    kept, limit = dbt_runner._dbt, dbt_runner.BUILD_SECONDS_MAX
-    dbt_runner._dbt = lambda settings, arguments, *more: kept(settings, [*arguments, "--threads", "1"], *more)
+    kept, limit = dbt_runner._running, dbt_runner.BUILD_SECONDS_MAX
+    dbt_runner._running = lambda settings, arguments, extra: kept(
+        settings, [*arguments, "--threads", "1"], extra
+    )
     dbt_runner.BUILD_SECONDS_MAX = 3600
     try:
         yield
     finally:
-        dbt_runner._dbt, dbt_runner.BUILD_SECONDS_MAX = kept, limit
+        dbt_runner._running, dbt_runner.BUILD_SECONDS_MAX = kept, limit

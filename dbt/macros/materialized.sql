@@ -24,7 +24,6 @@ that dies is followed by a whole one.
     {%- set target_relation = this.incorporate(type='table') -%}
     {%- set made = made_anew(model.name) -%}
     {%- call statement('anew') -%}
-        create schema if not exists {{ made.include(identifier=false) }};
         create or replace table {{ made }} as {{ compiled_code }}
     {%- endcall -%}
     {%- call statement('main') -%}

@@ -25,6 +25,9 @@ table from all there is, by the same SQL without the conditions below; so does S
     {{ return(api.Relation.create(database=kept.database, schema='anew', identifier=kept.identifier)) }}
 {%- endmacro %}
 
+{#- Where they are: made before models begin, since two at once cannot make it. -#}
+{% macro place_of_made_anew() -%}{{ 'create schema if not exists anew' if target.type != 'spark' }}{%- endmacro %}
+
 {#- Of a kept table what this build made: all of it, or what was made anew. -#}
 {% macro made_now(name) -%}{{ made_anew(name) if mends() else ref(name) }}{%- endmacro %}
 
@@ -94,7 +97,7 @@ is news. What was made anew took the place of all that had its keys, so that not
         {{ return(relation) }}
     {%- elif node.config.get('mends_by') -%}
         {{ return(made_anew(relation.identifier)) }}
-    {%- elif 'changed_at' in node.columns -%}
+    {%- elif node.sources and 'changed_at' in node.columns -%}
         {{ return('(select * from ' ~ relation ~ ' as n where ' ~ is_news(node.sources[0][1], 'n') ~ ') as news') }}
     {%- else -%}
         {{ return(relation) }}

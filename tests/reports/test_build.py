@@ -1,16 +1,26 @@
 """The marts, through the front door: Parquet in, `build`, DuckDB out."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import psutil
 import pytest
 
 from tests.reports.synthetic import AS_OF, FAILED_AT, World, days, settings_in
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.reports import dbt_runner
-from tinko_pipelines.reports.dbt_runner import BuildResult, build, built_mark, ensure_manifest
+from tinko_pipelines.reports.dbt_runner import (
+    BuildResult,
+    build,
+    building,
+    built_mark,
+    ensure_manifest,
+    only_one,
+    project_dir,
+)
 from tinko_pipelines.settings import Settings
 
 Told = tuple[Settings, BuildResult]
@@ -38,6 +48,38 @@ def test_a_build_that_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(StoreError, match="dbt did not finish within"):
         build(settings, AS_OF)
     assert not built_mark(settings).exists()
+
+
+def test_models_come_as_they_are_done_and_dbt_ends_with_who_listens(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    World().write(settings)
+    steps = building(settings, AS_OF)
+    first = next(steps)
+    assert first.status == "success"
+    running = [child for child in psutil.Process().children() if str(settings.state) in child.cwd()]
+    assert len(running) == 1
+    steps.close()
+    assert not running[0].is_running()
+    assert not built_mark(settings).exists()
+    with only_one(settings):
+        """The place at the warehouse is free."""
+
+
+def test_no_payment_may_count_for_two_debts(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    made = World()
+    for id in ("in_1", "in_2"):
+        made.debt(id)
+        made.paid(id, AS_OF)
+    made.write(settings)
+    build(settings, AS_OF)
+    sql = (project_dir() / "data-tests" / "no_payment_counts_twice.sql").read_text()
+    asked = re.sub(r"\{\{ row_number_of.*?\}\}", "hash(account_id, payment_charge_id)", sql)
+    asked = asked.replace("{{ ref('fct_failed_payments') }}", "fct_failed_payments")
+    with duckdb.connect(str(settings.warehouse_path)) as connection:
+        assert connection.execute(asked).fetchall() == []
+        connection.execute("UPDATE fct_failed_payments SET payment_charge_id = 'ch_in_1_2'")
+        assert [row[1] for row in connection.execute(asked).fetchall()] == [2]
 
 
 def test_each_debt_has_the_outcome_and_the_reason_its_evidence_allows(told: Told) -> None:

@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
 
 import pyarrow as pa
 import pytest
@@ -20,12 +19,13 @@ from dagster import (
     SkipReason,
     build_schedule_context,
     build_sensor_context,
+    materialize,
 )
 from dagster._core.test_utils import create_run_for_test, instance_for_test
 
 from assets.checks import nothing_quarantined
 from assets.recovery import failed_payments
-from assets.reports import as_they_finish
+from assets.reports import report_assets
 from resources import TinkoResource
 from sensors.schedules import email_net, reconcile_hourly, refresh, retry_net
 from sensors.watch import due_messages, due_retries, webhook_inbox
@@ -39,7 +39,7 @@ from tinko_pipelines.errors import StoreError
 from tinko_pipelines.lake.parse import Malformed
 from tinko_pipelines.ledger.control import pause
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.reports.dbt_runner import BuildResult, NodeResult, Told
+from tinko_pipelines.reports.dbt_runner import NodeResult, ensure_manifest
 from tinko_pipelines.retry.enrol import enrol
 from tinko_pipelines.retry.policy import Policy
 from tinko_pipelines.settings import load_settings
@@ -123,22 +123,23 @@ def test_assets_come_in_pipeline_order_and_say_what_they_are() -> None:
     assert outside == set(), "every table dbt reads is written by an asset of ours"
 
 
-def test_a_model_is_told_of_while_the_build_goes_on_and_what_broke_it_after() -> None:
-    model, test = (NodeResult(f"{kind}.tinko.one", "done", 0.1) for kind in ("model", "test"))
-    seen = Event()
+def test_what_a_failed_build_did_not_make_is_not_told_as_made(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def building(_: App) -> Iterator[NodeResult]:
+        yield NodeResult("model.tinko.stg_cases", "success", 0.1)
+        yield NodeResult("model.tinko.recovery_cohorts", "error", 0.1, "no such column")
+        yield NodeResult("model.tinko.recovery_daily", "skipped", 0.1)
+        raise StoreError("the model recovery_cohorts failed")
 
-    def build(told: Told) -> BuildResult:
-        told(model)
-        assert seen.wait(30)
-        told(test)
-        raise StoreError("the test one failed")
-
-    nodes = as_they_finish(build)
-    assert next(nodes) == model
-    seen.set()
-    assert next(nodes) == test
-    with pytest.raises(StoreError, match="the test one failed"):
-        next(nodes)
+    monkeypatch.setattr(App, "building_marts", building)
+    models = report_assets(json.loads(ensure_manifest(load_settings()).read_text()))[0]
+    result = materialize(
+        [models], instance=instance, resources={"tinko": TinkoResource()}, raise_on_error=False
+    )
+    assert not result.success
+    made = {key.path[-1] for key in models.keys if instance.get_latest_materialization_event(key) is not None}
+    assert made == {"stg_cases"}
 
 
 def test_each_test_of_a_model_is_an_asset_check_of_it() -> None:

@@ -14,13 +14,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.lake.place import place_of
@@ -31,6 +32,7 @@ from tinko_pipelines.settings import Settings
 BUILD_SECONDS_MAX = 600
 LOCK_SECONDS_MAX = 300
 _PROGRAM = Path(__file__).with_name("dbt_process.py")
+Done = TypeVar("Done")
 _PIECES = ("dbt_project.yml", "profiles.yml", "models", "macros", "data-tests")
 
 
@@ -42,10 +44,6 @@ class NodeResult:
     status: str
     seconds: float
     message: str = ""
-
-
-Told = Callable[[NodeResult], None]
-"""Who is told of each model and test as soon as it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +91,36 @@ def ensure_manifest(settings: Settings) -> Path:
             if not _is_fresh(settings):
                 done = _dbt(settings, ["parse"], {})
                 if done.returncode:
-                    raise StoreError(f"dbt cannot read its project: {_first_error(done.stdout)}")
+                    raise StoreError(f"dbt cannot read its project: {_first_error(done)}")
                 _keep_manifest(settings)
     return path
 
 
 def build(
-    settings: Settings,
-    as_of: datetime,
-    *,
-    unit_tests: bool = False,
-    whole: bool = False,
-    told: Told | None = None,
+    settings: Settings, as_of: datetime, *, unit_tests: bool = False, whole: bool = False
 ) -> BuildResult:
+    """What `building` comes to in the end."""
+    return finished(building(settings, as_of, unit_tests=unit_tests, whole=whole))
+
+
+def finished(steps: Generator[NodeResult, None, Done]) -> Done:
+    """What is returned when all steps are done."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Done = end.value
+            return result
+
+
+def building(
+    settings: Settings, as_of: datetime, *, unit_tests: bool = False, whole: bool = False
+) -> Generator[NodeResult, None, BuildResult]:
     """Build every model and run its data tests, as of business time `as_of` (timezone-aware).
 
     Where the last build is whole and fits, only what changed since is made anew, unless `whole` asks for everything.
-    Unit tests hold the logic and not the data, so they run where the logic changes: in the test suite. `told` hears of each
-    model and test as soon as it is done, in the thread that builds.
+    Unit tests hold the logic and not the data, so they run where the logic changes: in the test suite.
+    Each model and test comes as soon as dbt is done with it, also one that failed or was skipped; dbt is stopped when nobody asks on.
     Raises StoreError naming the model or test that failed; the snapshot is not touched here.
     """
     require_sources(settings)
@@ -131,18 +141,11 @@ def build(
         if described:
             arguments = [*arguments, "--no-write-json"]
         nodes: list[NodeResult] = []
-
-        def heard(node: NodeResult) -> None:
-            # What Spark needs before a run is a hook, which dbt counts as a node although it does nothing here.
-            if not node.unique_id.startswith("operation."):
-                nodes.append(node)
-                if told is not None:
-                    told(node)
-
-        done = _dbt(settings, arguments, {"TINKO_DBT_AS_OF": moment}, heard)
+        steps = _running(settings, arguments, {"TINKO_DBT_AS_OF": moment})
+        done = yield from _kept(steps, nodes)
         broken = [one for one in nodes if one.status in ("error", "fail", "runtime error")]
         if broken or done.returncode:
-            raise StoreError(_failure(broken, done.stdout or done.stderr))
+            raise StoreError(_failure(broken, done))
         if not described:
             _keep_manifest(settings)
         note.write_text(built_now(as_of, fingerprint, seen, last).text())
@@ -167,7 +170,7 @@ def generate_docs(settings: Settings) -> Path:
     with only_one(settings):
         done = _dbt(settings, ["docs", "generate", "--static", "--no-compile"], {"TINKO_DBT_AS_OF": as_of})
         if done.returncode:
-            raise StoreError(f"dbt cannot write its documentation: {_first_error(done.stdout)}")
+            raise StoreError(f"dbt cannot write its documentation: {_first_error(done)}")
     return settings.state / "dbt" / "target" / "static_index.html"
 
 
@@ -176,9 +179,29 @@ def built_mark(settings: Settings) -> Path:
     return settings.state / "dbt" / "built"
 
 
-def _dbt(
-    settings: Settings, arguments: list[str], extra: dict[str, str], told: Told | None = None
-) -> subprocess.CompletedProcess[str]:
+def _kept(
+    steps: Generator[NodeResult, None, subprocess.CompletedProcess[str]], nodes: list[NodeResult]
+) -> Generator[NodeResult, None, subprocess.CompletedProcess[str]]:
+    """The same steps, each noted; what Spark needs before a run is a hook, which dbt counts as a node."""
+    while True:
+        try:
+            node = next(steps)
+        except StopIteration as end:
+            done: subprocess.CompletedProcess[str] = end.value
+            return done
+        if not node.unique_id.startswith("operation."):
+            nodes.append(node)
+            yield node
+
+
+def _dbt(settings: Settings, arguments: list[str], extra: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return finished(_running(settings, arguments, extra))
+
+
+def _running(
+    settings: Settings, arguments: list[str], extra: dict[str, str]
+) -> Generator[NodeResult, None, subprocess.CompletedProcess[str]]:
+    """Run dbt; each model and test as it is done. It does not outlive whoever listens."""
     if find_spec("dbt") is None:
         raise StoreError(f"dbt is not installed for {sys.executable}; run `make setup`")
     settings.state.mkdir(parents=True, exist_ok=True)
@@ -204,8 +227,14 @@ def _dbt(
 
         timer = threading.Timer(BUILD_SECONDS_MAX, stop)
         timer.start()
+        said = []
         try:
-            output = "".join(_heard(process.stdout or (), told))
+            for line in process.stdout or ():
+                node = _node(line)
+                if node is None:
+                    said.append(line)
+                else:
+                    yield node
         except BaseException:
             process.kill()
             raise
@@ -215,28 +244,32 @@ def _dbt(
         errors.seek(0)
         if late.is_set():
             raise StoreError(f"dbt did not finish within {BUILD_SECONDS_MAX} s; look at {settings.state}/dbt")
-        return subprocess.CompletedProcess(arguments, returncode, output, errors.read())
+        return subprocess.CompletedProcess(arguments, returncode, "".join(said), errors.read())
 
 
-def _heard(lines: Iterable[str], told: Told | None) -> Iterator[str]:
-    """What dbt says, line by line; whoever wants to know is told of each model and test."""
-    for line in lines:
-        if line.startswith('{"node"'):
-            node = json.loads(line)
-            if told is not None:
-                seconds = round(float(node["seconds"]), 3)
-                told(NodeResult(node["node"], node["status"], seconds, node["message"] or ""))
-        else:
-            yield line
+def _node(line: str) -> NodeResult | None:
+    told = _parsed(line)
+    if "node" not in told:
+        return None
+    return NodeResult(told["node"], told["status"], round(float(told["seconds"]), 3), told["message"] or "")
 
 
-def _lines(text: str) -> Iterator[dict[str, str]]:
-    return (json.loads(line) for line in text.splitlines() if line.startswith('{"level"'))
+def _parsed(line: str) -> dict[str, Any]:
+    """A line that dbt's process told of; empty for anything else, such as the half of one that was killed."""
+    try:
+        told = json.loads(line) if line.startswith("{") else {}
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
-def _failure(broken: list[NodeResult], output: str) -> str:
+def _lines(text: str) -> Iterator[dict[str, Any]]:
+    return (told for told in map(_parsed, text.splitlines()) if "level" in told)
+
+
+def _failure(broken: list[NodeResult], done: subprocess.CompletedProcess[str]) -> str:
     if not broken:
-        return f"dbt cannot build: {_first_error(output)}"
+        return f"dbt cannot build: {_first_error(done)}"
     first = broken[0]
     kind, _, *names = first.unique_id.split(".")
     name = names[-1] if kind == "unit_test" else names[0]
@@ -245,10 +278,10 @@ def _failure(broken: list[NodeResult], output: str) -> str:
     return f"the {kind.replace('_', ' ')} {name} failed{more}: {why}; the published snapshot is unchanged"
 
 
-def _first_error(output: str) -> str:
-    errors = [line["msg"] for line in _lines(output) if line["level"] == "error"]
-    text = " ".join((errors[0] if errors else output.strip() or "it gave no reason").split())
-    return text[:400]
+def _first_error(done: subprocess.CompletedProcess[str]) -> str:
+    told = [line["msg"] for line in _lines(done.stdout) if line["level"] == "error"]
+    text = told[0] if told else done.stderr.strip() or f"it ended with {done.returncode} and gave no reason"
+    return " ".join(text.split())[:400]
 
 
 def _manifest_path(settings: Settings) -> Path:

@@ -93,8 +93,8 @@ def built(settings: Settings, as_of: datetime, *, whole: bool) -> tuple[Watched,
 def one_at_a_time() -> Iterator[None]:
     """dbt with one thread, and with time enough on a machine that is shared; DuckDB keeps its own threads."""
     kept, limit = dbt_runner._running, dbt_runner.BUILD_SECONDS_MAX
-    dbt_runner._running = lambda settings, arguments, extra: kept(
-        settings, [*arguments, "--threads", "1"], extra
+    dbt_runner._running = lambda settings, arguments, *more: kept(
+        settings, [*arguments, "--threads", "1"], *more
     )
     dbt_runner.BUILD_SECONDS_MAX = 3600
     try:

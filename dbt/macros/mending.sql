@@ -43,13 +43,6 @@ steps, and the columns both have; or `changed_files`, for what is kept by file o
     insert into {{ kept }} by name select * from {{ made }}
 {%- endmacro %}
 
-{#- The condition that a debt is one of those that are made anew; nothing in a whole build. -#}
-{% macro if_restated(account, debt, restated, word='where') -%}
-    {%- if mends() %}
-    {{ word }} ({{ account }}, {{ debt }}) in (select r.account_id, r.debt_id from {{ restated }} as r)
-    {%- endif %}
-{%- endmacro %}
-
 {#- The condition that a row is of a debt that a build which mends makes anew. -#}
 {% macro is_restated(alias) -%}
     ({{ alias }}.account_id, {{ alias }}.debt_id) in (select r.account_id, r.debt_id from {{ ref('int_restated_debts') }} as r)

@@ -10,6 +10,8 @@ import sys
 from typing import Any
 
 _WORTH_TELLING = ("warn", "error")
+_HOOK = "operation."
+"""How dbt names what is done before a run, which is no model and no test."""
 
 
 def _tell(**what: Any) -> None:
@@ -19,13 +21,9 @@ def _tell(**what: Any) -> None:
 
 def _heard(event: Any) -> None:
     if event.info.name == "NodeFinished":
-        result = event.data.run_result
-        _tell(
-            node=event.data.node_info.unique_id,
-            status=result.status,
-            seconds=result.execution_time,
-            message=result.message,
-        )
+        node, result = event.data.node_info.unique_id, event.data.run_result
+        if not node.startswith(_HOOK):
+            _tell(node=node, status=result.status, seconds=result.execution_time, message=result.message)
     elif event.info.level in _WORTH_TELLING:
         _tell(level=event.info.level, msg=event.info.msg)
 

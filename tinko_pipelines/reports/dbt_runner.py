@@ -141,8 +141,7 @@ def building(
         if described:
             arguments = [*arguments, "--no-write-json"]
         nodes: list[NodeResult] = []
-        steps = _running(settings, arguments, {"TINKO_DBT_AS_OF": moment})
-        done = yield from _kept(steps, nodes)
+        done = yield from _running(settings, arguments, {"TINKO_DBT_AS_OF": moment}, nodes)
         broken = [one for one in nodes if one.status in ("error", "fail", "runtime error")]
         if broken or done.returncode:
             raise StoreError(_failure(broken, done))
@@ -179,29 +178,14 @@ def built_mark(settings: Settings) -> Path:
     return settings.state / "dbt" / "built"
 
 
-def _kept(
-    steps: Generator[NodeResult, None, subprocess.CompletedProcess[str]], nodes: list[NodeResult]
-) -> Generator[NodeResult, None, subprocess.CompletedProcess[str]]:
-    """The same steps, each noted; what Spark needs before a run is a hook, which dbt counts as a node."""
-    while True:
-        try:
-            node = next(steps)
-        except StopIteration as end:
-            done: subprocess.CompletedProcess[str] = end.value
-            return done
-        if not node.unique_id.startswith("operation."):
-            nodes.append(node)
-            yield node
-
-
 def _dbt(settings: Settings, arguments: list[str], extra: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return finished(_running(settings, arguments, extra))
+    return finished(_running(settings, arguments, extra, []))
 
 
 def _running(
-    settings: Settings, arguments: list[str], extra: dict[str, str]
+    settings: Settings, arguments: list[str], extra: dict[str, str], nodes: list[NodeResult]
 ) -> Generator[NodeResult, None, subprocess.CompletedProcess[str]]:
-    """Run dbt; each model and test as it is done. It does not outlive whoever listens."""
+    """Run dbt; each model and test as it is done, noted in `nodes`. It does not outlive whoever listens."""
     if find_spec("dbt") is None:
         raise StoreError(f"dbt is not installed for {sys.executable}; run `make setup`")
     settings.state.mkdir(parents=True, exist_ok=True)
@@ -234,6 +218,7 @@ def _running(
                 if node is None:
                     said.append(line)
                 else:
+                    nodes.append(node)
                     yield node
         except BaseException:
             process.kill()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from tinko_pipelines.planning import Planning
 
 if TYPE_CHECKING:
-    from tinko_pipelines.reports.dbt_runner import BuildResult, NodeResult
+    from tinko_pipelines.reports.dbt_child import NodeResult
+    from tinko_pipelines.reports.dbt_runner import BuildResult
     from tinko_pipelines.reports.digest import Digest
     from tinko_pipelines.reports.export import Exported
     from tinko_pipelines.reports.mailing import Mailed

@@ -13,7 +13,8 @@ from dagster import AssetSelection, Definitions, define_asset_job, in_process_ex
 
 from assets.reports import report_assets
 from resources import TinkoResource
-from tinko_pipelines.reports.dbt_runner import BuildResult, NodeResult, building, ensure_manifest
+from tinko_pipelines.reports.dbt_child import NodeResult
+from tinko_pipelines.reports.dbt_runner import BuildResult, building, ensure_manifest
 from tinko_pipelines.settings import Settings, load_settings
 
 

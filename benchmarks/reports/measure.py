@@ -14,6 +14,7 @@ from datetime import datetime
 import psutil
 
 from tinko_pipelines.reports import dbt_runner
+from tinko_pipelines.reports.dbt_child import Child, NodeResult
 from tinko_pipelines.settings import Settings
 
 EVERY_SECONDS = 0.02
@@ -76,7 +77,7 @@ def watched() -> Iterator[Watched]:
 
 def built(settings: Settings, as_of: datetime, *, whole: bool) -> tuple[Watched, dict[str, float], bool]:
     """Build once, one model at a time; what it took, the CPU of each node, and whether everything was made anew."""
-    ended: list[tuple[dbt_runner.NodeResult, float]] = []
+    ended: list[tuple[NodeResult, float]] = []
     with one_at_a_time(), watched() as seen:
         steps = dbt_runner.building(settings, as_of, whole=whole)
         while True:
@@ -92,12 +93,10 @@ def built(settings: Settings, as_of: datetime, *, whole: bool) -> tuple[Watched,
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
     """dbt with one thread, and with time enough on a machine that is shared; DuckDB keeps its own threads."""
-    kept, limit = dbt_runner._running, dbt_runner.BUILD_SECONDS_MAX
-    dbt_runner._running = lambda settings, arguments, *more: kept(
-        settings, [*arguments, "--threads", "1"], *more
-    )
+    kept, limit = Child.run, dbt_runner.BUILD_SECONDS_MAX
+    Child.run = lambda self, arguments: kept(self, [*arguments, "--threads", "1"])  # type: ignore[method-assign]
     dbt_runner.BUILD_SECONDS_MAX = 3600
     try:
         yield
     finally:
-        dbt_runner._running, dbt_runner.BUILD_SECONDS_MAX = kept, limit
+        Child.run, dbt_runner.BUILD_SECONDS_MAX = kept, limit  # type: ignore[method-assign]

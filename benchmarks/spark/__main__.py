@@ -74,13 +74,15 @@ def _marts(home: Path, asked: argparse.Namespace) -> bool:
         "DBT_TARGET_PATH": str(spark / "target"), "DBT_LOG_PATH": str(spark / "logs"),
         "TINKO_DBT_AS_OF": AS_OF.strftime("%Y-%m-%d %H:%M:%S"),
     }  # fmt: skip
-    command = [
-        place.program("dbt"),
-        "--no-version-check",
-        "--no-use-colors",
-        "run" if asked.no_tests else "build",
-    ]
-    command += [] if asked.no_tests else ["--exclude-resource-type", "unit_test"]
+    dbt = [place.program("dbt"), "--no-version-check", "--no-use-colors"]
+    sources = home / "sources.log"
+    named = processes.run(
+        [*dbt, "run-operation", "spark_sources", "--target", "spark"], environment, spark, sources, BUILD_SECONDS_MAX
+    )  # fmt: skip
+    if named.code != 0:
+        print(f"dbt could not name the sources on Spark: {sources.read_text(errors='replace')[-3000:]}")
+        return False
+    command = [*dbt, "run"] if asked.no_tests else [*dbt, "build", "--exclude-resource-type", "unit_test"]
     log = home / "spark.log"
     ended = processes.run([*command, "--target", "spark"], environment, spark, log, BUILD_SECONDS_MAX)
     lines = log.read_text(errors="replace").splitlines()

@@ -34,6 +34,7 @@ that dies is followed by a whole one.
 
 {% macro made_of(code, kind) -%}
     {%- set existing, target_relation = load_cached_relation(this), this.incorporate(type=kind) -%}
+    {{- run_hooks(pre_hooks) -}}
     {%- if existing is not none and existing.type != kind -%}{%- do adapter.drop_relation(existing) -%}{%- endif -%}
     {%- call statement('main') -%}
         create or replace {{ kind }} {{ target_relation }} as {{ code }}

@@ -19,14 +19,11 @@ table from all there is, by the same SQL without the conditions below; so does S
     {{ return(api.Relation.create(database=node.database, schema=node.schema, identifier=node.alias)) }}
 {%- endmacro %}
 
-{#- The rows of a kept table that a build which mends made anew. -#}
+{#- The rows of a kept table that a build which mends made anew, beside the tables that say which those are (dbt makes the schema for them). -#}
 {% macro made_anew(name) -%}
     {%- set kept = as_built(name) -%}
     {{ return(api.Relation.create(database=kept.database, schema='anew', identifier=kept.identifier)) }}
 {%- endmacro %}
-
-{#- Where they are: made before models begin, since two at once cannot make it. -#}
-{% macro place_of_made_anew() -%}{{ 'create schema if not exists anew' if target.type != 'spark' }}{%- endmacro %}
 
 {#- Of a kept table what this build made: all of it, or what was made anew. -#}
 {% macro made_now(name) -%}{{ made_anew(name) if mends() else ref(name) }}{%- endmacro %}
@@ -43,9 +40,17 @@ steps, and the columns both have; or `changed_files`, for what is kept by file o
     insert into {{ kept }} by name select * from {{ made }}
 {%- endmacro %}
 
+{#- Where little is made anew each model has one thread: to share so little among several costs more than it brings. -#}
+{% macro one_thread_each() -%}{{ 'set threads = 1' if mends() }}{%- endmacro %}
+
 {#- The condition that a row is of a debt that a build which mends makes anew. -#}
 {% macro is_restated(alias) -%}
     ({{ alias }}.account_id, {{ alias }}.debt_id) in (select r.account_id, r.debt_id from {{ ref('int_restated_debts') }} as r)
+{%- endmacro %}
+
+{#- The condition that a row is of a month, by first failure, of which a build that mends makes the sums anew. -#}
+{% macro is_of_touched_month() -%}
+    {{ 'cohort_month in (select t.cohort_month from ' ~ ref('int_touched_months') ~ ' as t)' if mends() else 'true' }}
 {%- endmacro %}
 
 {#- How an excerpt is kept: a build of everything reads its source through it, one that mends holds what it is about. -#}

@@ -1,9 +1,9 @@
 {#-
-Spark has no pattern of files in its SQL, so each source becomes a table over its files before the models are built.
-Nothing happens on DuckDB, which reads the files where the models name them.
+Spark has no pattern of files in its SQL, so each source becomes a table over its files before the models are built:
+`dbt run-operation spark_sources --target spark`. DuckDB reads the files where the models name them.
 -#}
 {% macro spark_sources() -%}
-    {%- if execute and target.type == 'spark' -%}
+    {%- if execute -%}
         {%- set lake = env_var('TINKO_DBT_LAKE') -%}
         {%- set places = {
             'lake': (lake ~ '/tables/{name}', '*.parquet'),

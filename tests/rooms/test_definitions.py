@@ -39,7 +39,8 @@ from tinko_pipelines.errors import StoreError
 from tinko_pipelines.lake.parse import Malformed
 from tinko_pipelines.ledger.control import pause
 from tinko_pipelines.ledger.store import Ledger
-from tinko_pipelines.reports.dbt_runner import NodeResult, ensure_manifest
+from tinko_pipelines.reports.dbt_child import NodeResult
+from tinko_pipelines.reports.dbt_runner import ensure_manifest
 from tinko_pipelines.retry.enrol import enrol
 from tinko_pipelines.retry.policy import Policy
 from tinko_pipelines.settings import load_settings

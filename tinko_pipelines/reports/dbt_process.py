@@ -1,4 +1,4 @@
-"""dbt as the process that `dbt_runner` starts: a line of JSON for each model or test as it is done, and for each warning and error.
+"""dbt as the process that `dbt_child` starts: told its arguments as a line of JSON, it answers with a line of JSON for each model or test as it is done, and for each warning and error.
 
 dbt writes a line of log for each of thousands of events before it asks whether anybody reads it, so its own log is off.
 It keeps nearly all it makes until it ends; looking for what it could let go would take an eighth of a build.
@@ -6,7 +6,9 @@ It keeps nearly all it makes until it ends; looking for what it could let go wou
 
 import gc
 import json
+import os
 import sys
+import traceback
 from typing import Any
 
 _WORTH_TELLING = ("warn", "error")
@@ -28,13 +30,19 @@ def _heard(event: Any) -> None:
         _tell(level=event.info.level, msg=event.info.msg)
 
 
-def main(arguments: list[str]) -> int:
-    """Run dbt with these arguments; 0 when all is well, 1 when a model or test failed, 2 when dbt could not run."""
+def main() -> int:
+    """Run dbt with the arguments that come; 0 when all is well, 1 when a model or test failed, 2 when dbt could not run."""
+    # Loaded before it is known what is asked, since that takes the longest.
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
+    asked = sys.stdin.readline()
+    if not asked:
+        return 0
     done = dbtRunner(callbacks=[_heard]).invoke(
-        ["--no-version-check", "--log-level", "none", "--log-level-file", "none", *arguments]
+        ["--no-version-check", "--log-level", "none", "--log-level-file", "none", *json.loads(asked)]
     )
+    DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
     if done.exception is not None:
         _tell(level="error", msg=str(done.exception))
         return 2
@@ -43,4 +51,12 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     gc.disable()
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main()
+    except Exception:
+        traceback.print_exc()
+        code = 2
+    # The warehouse is closed; to let go of the rest piece by piece would take as long as to load it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,7 +1,6 @@
 """Runs the dbt project of this installation: parse when stale, build. What the models say is in `dbt/`.
 
-dbt runs as its own process: it keeps its DuckDB connection, its logger and its environment for the life of a
-process, and the pipelines must go on afterwards. All it writes goes below `<state>/dbt`.
+dbt runs as its own process (`dbt_child.py`). All it writes goes below `<state>/dbt`.
 """
 
 from __future__ import annotations
@@ -9,41 +8,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tinko_pipelines.errors import StoreError
 from tinko_pipelines.lake.place import place_of
 from tinko_pipelines.reports.changes import Built, built_now, lay_out, look, told_dir, why_whole
+from tinko_pipelines.reports.dbt_child import Child, Ended, NodeResult, dbt_started
 from tinko_pipelines.reports.sources import require_sources
 from tinko_pipelines.settings import Settings
 
 BUILD_SECONDS_MAX = 600
 LOCK_SECONDS_MAX = 300
-_PROGRAM = Path(__file__).with_name("dbt_process.py")
 Done = TypeVar("Done")
 _PIECES = ("dbt_project.yml", "profiles.yml", "models", "macros", "data-tests")
-
-
-@dataclass(frozen=True, slots=True)
-class NodeResult:
-    """One model or test of a build: dbt's id of it, dbt's word for how it went, wall seconds, and what dbt says of it."""
-
-    unique_id: str
-    status: str
-    seconds: float
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +69,15 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
 
 def ensure_manifest(settings: Settings) -> Path:
     """The project's manifest, parsed again when it is missing or the project, paths or versions changed."""
-    path = _manifest_path(settings)
-    if not _is_fresh(settings):
+    path, fingerprint = _manifest_path(settings), _fingerprint(settings)
+    if not _is_fresh(settings, fingerprint):
         with only_one(settings):
-            if not _is_fresh(settings):
-                done = _dbt(settings, ["parse"], {})
-                if done.returncode:
-                    raise StoreError(f"dbt cannot read its project: {_first_error(done)}")
-                _keep_manifest(settings)
+            if not _is_fresh(settings, fingerprint):
+                with _started(settings) as dbt:
+                    done = finished(dbt.run(["parse"]))
+                if done.code:
+                    raise StoreError(f"dbt cannot read its project: {done.why}")
+                _keep_manifest(settings, fingerprint)
     return path
 
 
@@ -127,7 +112,8 @@ def building(
     began = time.monotonic()
     arguments = ["build"] if unit_tests else ["build", "--exclude-resource-type", "unit_test"]
     moment = as_of.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
-    with only_one(settings):
+    # dbt takes a second to load, in which the sources are looked at.
+    with only_one(settings), _started(settings, TINKO_DBT_AS_OF=moment) as dbt:
         seen, fingerprint, mark = look(settings), _fingerprint(settings), built_mark(settings)
         note = mark.with_suffix(".json")
         last = Built.read(note) if mark.exists() and settings.warehouse_path.exists() else None
@@ -137,25 +123,23 @@ def building(
         # Until all is built and tested nothing may be mended: a build that dies here is followed by a whole one.
         mark.unlink(missing_ok=True)
         lay_out(settings, seen, last)
-        described = _is_fresh(settings)
+        described = _is_fresh(settings, fingerprint)
         if described:
             arguments = [*arguments, "--no-write-json"]
-        nodes: list[NodeResult] = []
-        done = yield from _running(settings, arguments, {"TINKO_DBT_AS_OF": moment}, nodes)
-        broken = [one for one in nodes if one.status in ("error", "fail", "runtime error")]
-        if broken or done.returncode:
-            raise StoreError(_failure(broken, done))
+        done = yield from dbt.run(arguments)
+        if done.code or done.broken():
+            raise StoreError(_failure(done))
         if not described:
-            _keep_manifest(settings)
+            _keep_manifest(settings, fingerprint)
         note.write_text(built_now(as_of, fingerprint, seen, last).text())
         mark.write_text(as_of.astimezone(UTC).isoformat())
-    kinds = [one.unique_id.split(".")[0] for one in nodes]
+    kinds = [one.unique_id.split(".")[0] for one in done.nodes]
     return BuildResult(
         models=kinds.count("model"),
         tests=kinds.count("test") + kinds.count("unit_test"),
-        warnings=[line["msg"] for line in _lines(done.stdout) if line["level"] == "warn"],
+        warnings=done.warnings,
         seconds=round(time.monotonic() - began, 2),
-        nodes=nodes,
+        nodes=done.nodes,
         whole=last is None,
     )
 
@@ -166,10 +150,10 @@ def generate_docs(settings: Settings) -> Path:
         raise StoreError(f"there is no build to document in {settings.state} yet; run `tinko report` first")
     mark = built_mark(settings)
     as_of = mark.read_text() if mark.exists() else datetime.now(UTC).isoformat()
-    with only_one(settings):
-        done = _dbt(settings, ["docs", "generate", "--static", "--no-compile"], {"TINKO_DBT_AS_OF": as_of})
-        if done.returncode:
-            raise StoreError(f"dbt cannot write its documentation: {_first_error(done)}")
+    with only_one(settings), _started(settings, TINKO_DBT_AS_OF=as_of) as dbt:
+        done = finished(dbt.run(["docs", "generate", "--static", "--no-compile"]))
+        if done.code:
+            raise StoreError(f"dbt cannot write its documentation: {done.why}")
     return settings.state / "dbt" / "target" / "static_index.html"
 
 
@@ -178,95 +162,20 @@ def built_mark(settings: Settings) -> Path:
     return settings.state / "dbt" / "built"
 
 
-def _dbt(settings: Settings, arguments: list[str], extra: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return finished(_running(settings, arguments, extra, []))
+def _started(settings: Settings, **variables: str) -> AbstractContextManager[Child]:
+    return dbt_started(settings.state, {**dbt_environment(settings), **variables}, BUILD_SECONDS_MAX)
 
 
-def _running(
-    settings: Settings, arguments: list[str], extra: dict[str, str], nodes: list[NodeResult]
-) -> Generator[NodeResult, None, subprocess.CompletedProcess[str]]:
-    """Run dbt; each model and test as it is done, noted in `nodes`. It does not outlive whoever listens."""
-    if find_spec("dbt") is None:
-        raise StoreError(f"dbt is not installed for {sys.executable}; run `make setup`")
-    settings.state.mkdir(parents=True, exist_ok=True)
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("DBT_", "TINKO_DBT_"))
-    }
-    late = threading.Event()
-    with (
-        tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(  # noqa: S603 - our own program, no shell, arguments are constants
-            [sys.executable, "-P", str(_PROGRAM), *arguments],
-            env={**inherited, **dbt_environment(settings), **extra},
-            cwd=settings.state,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        ) as process,
-    ):
-
-        def stop() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(BUILD_SECONDS_MAX, stop)
-        timer.start()
-        said = []
-        try:
-            for line in process.stdout or ():
-                node = _node(line)
-                if node is None:
-                    said.append(line)
-                else:
-                    nodes.append(node)
-                    yield node
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            timer.cancel()
-        returncode = process.wait()
-        errors.seek(0)
-        if late.is_set():
-            raise StoreError(f"dbt did not finish within {BUILD_SECONDS_MAX} s; look at {settings.state}/dbt")
-        return subprocess.CompletedProcess(arguments, returncode, "".join(said), errors.read())
-
-
-def _node(line: str) -> NodeResult | None:
-    told = _parsed(line)
-    if "node" not in told:
-        return None
-    return NodeResult(told["node"], told["status"], round(float(told["seconds"]), 3), told["message"] or "")
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    """A line that dbt's process told of; empty for anything else, such as the half of one that was killed."""
-    try:
-        told = json.loads(line) if line.startswith("{") else {}
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _lines(text: str) -> Iterator[dict[str, Any]]:
-    return (told for told in map(_parsed, text.splitlines()) if "level" in told)
-
-
-def _failure(broken: list[NodeResult], done: subprocess.CompletedProcess[str]) -> str:
+def _failure(done: Ended) -> str:
+    broken = done.broken()
     if not broken:
-        return f"dbt cannot build: {_first_error(done)}"
+        return f"dbt cannot build: {done.why}"
     first = broken[0]
     kind, _, *names = first.unique_id.split(".")
     name = names[-1] if kind == "unit_test" else names[0]
     why = " ".join((first.message or "no reason given").split())[:400]
     more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
     return f"the {kind.replace('_', ' ')} {name} failed{more}: {why}; the published snapshot is unchanged"
-
-
-def _first_error(done: subprocess.CompletedProcess[str]) -> str:
-    told = [line["msg"] for line in _lines(done.stdout) if line["level"] == "error"]
-    text = told[0] if told else done.stderr.strip() or f"it ended with {done.returncode} and gave no reason"
-    return " ".join(text.split())[:400]
 
 
 def _manifest_path(settings: Settings) -> Path:
@@ -286,18 +195,16 @@ def _fingerprint(settings: Settings) -> str:
     return digest.hexdigest()
 
 
-def _is_fresh(settings: Settings) -> bool:
+def _is_fresh(settings: Settings, fingerprint: str) -> bool:
     mark = _manifest_path(settings).with_suffix(".sha256")
-    if not (mark.exists() and _manifest_path(settings).exists()):
-        return False
-    return mark.read_text() == _fingerprint(settings)
+    return mark.exists() and _manifest_path(settings).exists() and mark.read_text() == fingerprint
 
 
-def _keep_manifest(settings: Settings) -> None:
+def _keep_manifest(settings: Settings, fingerprint: str) -> None:
     """Copy what dbt just wrote to where readers find it: whole, and never half-written."""
     path = _manifest_path(settings)
     content = (path.parent / "target" / "manifest.json").read_bytes()
-    for target, data in ((path, content), (path.with_suffix(".sha256"), _fingerprint(settings).encode())):
+    for target, data in ((path, content), (path.with_suffix(".sha256"), fingerprint.encode())):
         partial = target.with_name(f".{target.name}.{os.getpid()}")
         partial.write_bytes(data)
         partial.replace(target)

@@ -20,6 +20,8 @@ debts as (
         {{ key('f.account_id', 'f.debt_id') }} as debt_key,
         {{ key('f.account_id', 'f.payment_intent_id') }} as intent_key,
         {{ key('f.account_id', 'f.paid_elsewhere_by') }} as elsewhere_key,
+        {{ key('f.account_id', 'f.paid_charge_id') }} as paid_charge_key,
+        {{ key('f.account_id', 'f.paid_elsewhere_charge_id') }} as elsewhere_charge_key,
         f.status in ('paid', 'refunded') or e.debt_id is not null as is_paid_itself
     from {{ ref('int_failed_payments') }} as f
     left join efforts as e on f.account_id = e.account_id and f.debt_id = e.debt_id
@@ -49,6 +51,8 @@ select
     debt_key,
     intent_key,
     elsewhere_key,
+    paid_charge_key,
+    elsewhere_charge_key,
     is_paid_itself or is_paid_elsewhere as is_paid,
     is_paid_elsewhere,
     payment_charge_id,

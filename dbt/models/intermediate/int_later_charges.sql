@@ -4,13 +4,15 @@ with made as (
     select
         debt_key,
         charge_key,
+        intent_key,
+        status = 'succeeded' and is_captured as is_payment,
         account_id,
         livemode,
         currency,
         amount_minor,
         created_at,
         created_on
-    from ({{ part_of(ref('int_charges'), 's.debt_key in (select t.debt_key from ' ~ touched ~ ' as t)') }}) as c
+    from {{ ref('int_debt_charges') }}
     where status <> 'failed'
 ),
 
@@ -41,6 +43,8 @@ union all
 select
     debt_key,
     charge_key,
+    intent_key,
+    is_payment,
     account_id,
     livemode,
     currency,

@@ -1,3 +1,5 @@
+{{ config(materialized=kept_as(), mends_by=['int_touched_months', 'cohort_month']) }}
+-- depends_on: {{ ref('int_touched_months') }}
 select
     account_id,
     livemode,
@@ -8,4 +10,5 @@ select
     {{ recovery_metrics() }},
     {{ metrics(['own_attempts', 'messages_sent']) }}
 from {{ ref('fct_failed_payments') }}
+where {{ is_of_touched_month() }}
 group by account_id, livemode, currency, cohort_month, category, move

@@ -1,3 +1,5 @@
+{{ config(materialized=kept_as(), mends_by=['int_touched_months', 'cohort_month']) }}
+-- depends_on: {{ ref('int_touched_months') }}
 with methods as (
     select
         account_id,
@@ -8,7 +10,7 @@ with methods as (
         coalesce(payment_method_type, 'unknown') as payment_method_type,
         {{ metrics(['recovered_count', 'recovered_amount_minor']) }}
     from {{ ref('fct_failed_payments') }}
-    where is_recovered
+    where is_recovered and {{ is_of_touched_month() }}
     group by account_id, livemode, currency, cohort_month, recovered_by, coalesce(payment_method_type, 'unknown')
 )
 

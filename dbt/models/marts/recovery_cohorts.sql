@@ -1,3 +1,5 @@
+{{ config(materialized=kept_as(), mends_by=['int_touched_months', 'cohort_month']) }}
+-- depends_on: {{ ref('int_touched_months') }}
 select
     account_id,
     livemode,
@@ -10,4 +12,5 @@ select
     max(first_failed_at) <= max(as_of) - {{ days(var('mature_days')) }} as is_mature
 from {{ ref('fct_failed_payments') }}
 cross join {{ ref('stg_clock') }}
+where {{ is_of_touched_month() }}
 group by account_id, livemode, currency, cohort_month

@@ -1,3 +1,5 @@
+{{ config(materialized=kept_as(), mends_by=['int_touched_months', 'cohort_month']) }}
+-- depends_on: {{ ref('int_touched_months') }}
 with parts as (
     select
         account_id,
@@ -13,6 +15,7 @@ with parts as (
         0 as succeeded_count,
         0 as sent_count
     from {{ ref('fct_failed_payments') }}
+    where {{ is_of_touched_month() }}
     group by account_id, livemode, currency, cohort_month
 
     union all
@@ -31,6 +34,7 @@ with parts as (
         {{ metric('succeeded_count') }},
         0
     from {{ ref('fct_attempts') }}
+    where {{ is_of_touched_month() }}
     group by account_id, livemode, currency, cohort_month
 
     union all
@@ -49,7 +53,7 @@ with parts as (
         0,
         {{ metric('sent_count') }}
     from {{ ref('fct_messages') }}
-    where currency is not null
+    where currency is not null and {{ is_of_touched_month() }}
     group by account_id, livemode, currency, cohort_month
 ),
 

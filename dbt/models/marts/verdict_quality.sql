@@ -1,3 +1,5 @@
+{{ config(materialized=kept_as(), mends_by=['int_touched_months', 'cohort_month']) }}
+-- depends_on: {{ ref('int_touched_months') }}
 select
     account_id,
     livemode,
@@ -12,5 +14,6 @@ select
     {{ tally("category = 'unknown'") }} as unknown_count,
     {{ mean('verdict_confidence') }} as mean_confidence
 from {{ ref('fct_failed_payments') }}
+where {{ is_of_touched_month() }}
 group by
     account_id, livemode, cohort_month, coalesce(verdict_source, 'none'), coalesce(verdict_rule, 'none'), category, move

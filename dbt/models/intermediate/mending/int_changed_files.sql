@@ -1,3 +1,4 @@
+{{ config(pre_hook="{{ one_thread_each() }}") }}
 -- depends_on: {{ source('build', 'changed_files') }} {{ ref('stg_clock') }}
 {% if mends() %}
 select file from {{ source('build', 'changed_files') }}

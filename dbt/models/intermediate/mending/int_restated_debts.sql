@@ -17,7 +17,8 @@ select
     {{ key('r.account_id', 'r.debt_id') }} as debt_key,
     f.customer_id as customer_before,
     f.subscription_id as subscription_before,
-    f.first_failed_on as failed_before
+    f.first_failed_on as failed_before,
+    f.first_failed_at as failed_at_before
 from restated as r
 left join before as f on r.account_id = f.account_id and r.debt_id = f.debt_id
 {% else %}
@@ -27,6 +28,7 @@ select
     {{ key('account_id', 'debt_id') }} as debt_key,
     customer_id as customer_before,
     subscription_id as subscription_before,
-    {{ day_of('first_failed_at') }} as failed_before
+    {{ day_of('first_failed_at') }} as failed_before,
+    first_failed_at as failed_at_before
 from {{ ref('stg_failed_payments') }} where false
 {% endif %}

@@ -6,9 +6,18 @@ with read as materialized (
 ),
 
 linked as materialized (
-    select distinct linked_key from (
+    select distinct linked_key, place = 2 as is_charge from (
         {{ differing('linked_key, place, account_id, debt_id, file', ref('int_read_links'), as_built('int_debt_links')) }}
     ) as l
+),
+
+linked_charges as materialized (
+    -- Hardly any, and for none nothing is looked through.
+    select linked_key from linked where is_charge
+),
+
+linked_intents as materialized (
+    select linked_key from linked where not is_charge
 ),
 
 places as (
@@ -16,9 +25,9 @@ places as (
     select rowid as place from {{ as_built('int_charges') }}
     where file in (select c.file from {{ ref('int_changed_files') }} as c)
     union
-    select rowid from {{ as_built('int_charges') }} where charge_key in (select l.linked_key from linked as l)
+    select rowid from {{ as_built('int_charges') }} where charge_key in (select l.linked_key from linked_charges as l)
     union
-    select rowid from {{ as_built('int_charges') }} where intent_key in (select l.linked_key from linked as l)
+    select rowid from {{ as_built('int_charges') }} where intent_key in (select l.linked_key from linked_intents as l)
 ),
 
 held as materialized (
@@ -45,9 +54,9 @@ news as (
 keys as (
     select charge_key from news
     union
-    select charge_key from held where charge_key in (select linked_key from linked)
+    select charge_key from held where charge_key in (select linked_key from linked_charges)
     union
-    select charge_key from held where intent_key in (select linked_key from linked)
+    select charge_key from held where intent_key in (select linked_key from linked_intents)
 ),
 
 present as (

@@ -1,12 +1,12 @@
 {%- set day = adapter.quote('day') -%}
 {%- set charges, debts = ref('int_touched_charges'), ref('int_failed_payments') -%}
--- depends_on: {{ charges }} {{ debts }} {{ ref('int_charges') }} {{ ref('int_touched_debt_keys') }} {{ ref('int_restated_debts') }}
+-- depends_on: {{ charges }} {{ debts }} {{ ref('int_debt_charges') }} {{ ref('int_restated_debts') }}
 {% if mends() %}
 select created_before as {{ day }} from {{ charges }} where created_before is not null
 union
 select created_on from {{ charges }} where created_on is not null
 union
-select created_on from {{ ref('int_charges') }} where debt_key in (select t.debt_key from {{ ref('int_touched_debt_keys') }} as t)
+select created_on from {{ ref('int_debt_charges') }}
 union
 select failed_before from {{ ref('int_restated_debts') }} where failed_before is not null
 union

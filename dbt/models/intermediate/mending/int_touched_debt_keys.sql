@@ -2,7 +2,7 @@
 {% if mends() %}
 select debt_before as debt_key from {{ ref('int_touched_charges') }} where debt_before is not null
 union
-select debt_key from ({{ part_of(ref('int_charges'), 's.charge_key in (select t.charge_key from ' ~ ref('int_touched_charges') ~ ' as t)') }}) as c
+select debt_key from {{ made_now('int_charges') }}
 union
 select {{ key('account_id', 'debt_id') }} as debt_key from {{ ref('int_touched_debts') }}
 {% else %}

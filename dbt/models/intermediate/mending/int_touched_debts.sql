@@ -55,16 +55,13 @@ union
 select account_id, debt_id from {{ as_built('int_debt_payers') }} where {{ name }} in (select paid_by from charges)
 union
 {%- endfor %}
-select f.account_id, f.debt_id from {{ as_built('fct_failed_payments') }} as f
-where (f.account_id, f.invoice_id) in (
-    select account_id, invoice_id from (
+select account_id, debt_id from {{ as_built('int_debt_payers') }} where debt_key in (
+    -- An invoice is its own debt.
+    select {{ key('account_id', 'invoice_id') }} from (
         {{ differing('*', ref('stg_retry_announcements'), as_built('int_retry_announcements')) }}
     ) as a
-)
-union
-select f.account_id, f.debt_id from {{ as_built('fct_failed_payments') }} as f
-where (f.account_id, f.debt_id) in (
-    select account_id, debt_id from (
+    union
+    select {{ key('account_id', 'debt_id') }} from (
         {{ differing('*', ref('int_read_endings'), as_built('int_endings')) }}
     ) as e
 )

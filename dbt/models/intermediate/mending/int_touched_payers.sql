@@ -1,18 +1,25 @@
 {%- set touched = ref('int_touched_debts') -%}
 -- depends_on: {{ touched }} {{ ref('int_touched_charges') }} {{ ref('stg_failed_payments') }} {{ ref('stg_attempts') }} {{ source('build', 'since') }}
 {% if mends() %}
-with debts as (
-    {{ excerpt_of(ref('stg_failed_payments'), '(s.account_id, s.debt_id) in (select t.account_id, t.debt_id from ' ~ touched ~ ' as t)') }}
+with before as (
+    -- A failed payment that is no news names the same payments now.
+    select * from {{ as_built('int_debt_payers') }}
+    where debt_key in (select {{ key('t.account_id', 't.debt_id') }} from {{ touched }} as t)
+),
+
+news as (
+    {{ excerpt_of(ref('stg_failed_payments'), is_news('failed_payments', 's')) }}
 ),
 
 payers as (
-    select payer_key from {{ as_built('int_debt_payers') }}
-    where debt_key in (select {{ key('t.account_id', 't.debt_id') }} from {{ touched }} as t)
-    {%- for id in ['debt_id', 'paid_charge_id', 'paid_elsewhere_charge_id', 'paid_elsewhere_by'] %}
+    {%- for key in ['payer_key', 'debt_key', 'paid_charge_key', 'elsewhere_charge_key', 'elsewhere_key'] %}
+    select {{ key }} as payer_key from before
     union all
-    select {{ key('account_id', id) }} from debts
     {%- endfor %}
+    {%- for id in ['debt_id', 'paid_charge_id', 'paid_elsewhere_charge_id', 'paid_elsewhere_by'] %}
+    select {{ key('account_id', id) }} from news
     union all
+    {%- endfor %}
     select {{ key('account_id', 'charge_id') }} from {{ as_built('fct_attempts') }}
     where is_succeeded and (account_id, debt_id) in (select t.account_id, t.debt_id from {{ touched }} as t)
     union all

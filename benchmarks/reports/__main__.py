@@ -14,6 +14,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.reports.measure import built, watched
@@ -41,12 +42,12 @@ def told(what: str, **values: Any) -> None:
 
 
 def overhead(folder: Path) -> float:
-    """CPU-seconds of the project itself, over nothing."""
+    """CPU-seconds of the project itself, over nothing: the median of three."""
     settings = settings_of(folder / "nothing")
     Nothing().write(settings)
     now = datetime.now(UTC)
     built(settings, now, whole=True)
-    return built(settings, now, whole=False)[0].cpu_seconds
+    return median(built(settings, now, whole=False)[0].cpu_seconds for _ in range(3))
 
 
 def measure(what: str, world: World, own: float, *, whole: bool) -> float:

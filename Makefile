@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo notebook explore docs mail test coverage ui properties bench bench-door bench-ingest bench-mail bench-model bench-reports flood crash mutants crash-dagster crash-ingest spark clean
+.PHONY: setup demo notebook explore docs mail test checks pytest coverage ui properties bench bench-door bench-ingest bench-mail bench-model bench-reports flood crash mutants crash-dagster crash-ingest spark clean
 
 setup: $(STAMP)
 
@@ -39,13 +39,19 @@ mail: setup
 	npx --yes $(MAILDEV) & viewer=$$!; trap 'kill $$viewer 2>/dev/null' EXIT INT TERM; \
 	$(BIN)/tinko mail copy --wait 180 && wait $$viewer
 
+# Types, contracts and SQL are looked at while the tests run, which leave a core idle now and then.
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target checks pytest
+
+checks: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	cd dbt && ../$(BIN)/sqlfluff lint --disable-progress-bar models data-tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+pytest: setup
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # Lines and branches of what charges, mails and remembers; each of the four parts is held to so many percent.
 LEAST := 95

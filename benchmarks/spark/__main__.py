@@ -70,7 +70,13 @@ def _marts(home: Path, asked: argparse.Namespace) -> bool:
     )  # fmt: skip
     spark = home / "spark"
     spark.mkdir()
-    environment = place.variables(spark) | dbt_environment(made.settings) | {
+    # Executors run elsewhere than dbt does.
+    paths = {
+        name: str(made.settings.state / path)
+        for name, path in dbt_environment(made.settings).items()
+        if name.startswith("TINKO_DBT_")
+    }
+    environment = place.variables(spark) | dbt_environment(made.settings) | paths | {
         "DBT_TARGET_PATH": str(spark / "target"), "DBT_LOG_PATH": str(spark / "logs"),
         "TINKO_DBT_AS_OF": AS_OF.strftime("%Y-%m-%d %H:%M:%S"),
     }  # fmt: skip

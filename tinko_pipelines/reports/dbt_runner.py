@@ -52,13 +52,22 @@ def project_dir() -> Path:
 
 
 def dbt_environment(settings: Settings) -> dict[str, str]:
-    """The variables dbt needs: where the sources, the warehouse and its own files are. Telemetry is off."""
+    """The variables dbt needs: where the sources, the warehouse and its own files are. Telemetry is off.
+
+    What it reads is named from the state folder on, in which it runs: it has to parse its project again where a name differs.
+    """
     home = settings.state / "dbt"
+    read = {
+        "TINKO_DBT_LAKE": place_of(settings).folder,
+        "TINKO_DBT_TOLD": told_dir(settings),
+        "TINKO_DBT_EXPORT": settings.export_dir,
+        "TINKO_DBT_WAREHOUSE": settings.warehouse_path,
+    }
     return {
-        "TINKO_DBT_LAKE": str(place_of(settings).folder),
-        "TINKO_DBT_TOLD": str(told_dir(settings)),
-        "TINKO_DBT_EXPORT": str(settings.export_dir),
-        "TINKO_DBT_WAREHOUSE": str(settings.warehouse_path),
+        **{
+            name: str(path.relative_to(settings.state) if path.is_relative_to(settings.state) else path)
+            for name, path in read.items()
+        },
         "DBT_TARGET_PATH": str(home / "target"),
         "DBT_LOG_PATH": str(home / "logs"),
         "DBT_PROJECT_DIR": str(project_dir()),

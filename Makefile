@@ -43,7 +43,7 @@ mail: setup
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target checks pytest
+	$(MAKE) --no-print-directory --jobs 2 checks pytest
 
 checks: setup
 	$(BIN)/mypy

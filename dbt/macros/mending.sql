@@ -30,13 +30,16 @@ table from all there is, by the same SQL without the conditions below; so does S
 
 {#-
 How a kept table is mended: what `mends_by` names goes, what was made anew comes. `mends_by` is a list: a table of the last
-steps, and the columns both have; or `changed_files`, for what is kept by file of the lake.
+steps, and the columns both have; or `changed_files`, for what is kept by file of the lake. `mends_within` may name a column
+of that table that says what another of the kept one is in each row that goes: a moment or a day, by which rows are found sooner.
 -#}
 {% macro mended(kept, made) -%}
     {%- set by = config.get('mends_by') -%}
-    {%- set touched = as_built(by[0]) -%}
+    {%- set touched, within = as_built(by[0]), config.get('mends_within') -%}
     delete from {{ kept }}
-    where ({{ by[1:] | join(', ') }}) in (select {{ by[1:] | join(', ') }} from {{ touched }});
+    where
+        {% if within %}{{ within[1] }} in (select {{ within[0] }} from {{ touched }} where {{ within[0] }} is not null) and {% endif -%}
+        ({{ by[1:] | join(', ') }}) in (select {{ by[1:] | join(', ') }} from {{ touched }});
     insert into {{ kept }} by name select * from {{ made }}
 {%- endmacro %}
 

@@ -1,7 +1,6 @@
 """A build that mends comes to what a build of everything comes to, row for row, whatever changed meanwhile."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,10 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import duckdb
+import psutil
 import pytest
 
 from tests.reports.changing import Changing
-from tests.reports.synthetic import settings_in
+from tests.reports.synthetic import AS_OF, FAILED_AT, days, settings_in, story
 from tinko_pipelines.reports.dbt_runner import build, built_mark
 from tinko_pipelines.settings import Settings
 
@@ -101,7 +101,30 @@ def test_a_build_that_was_killed_is_followed_by_a_whole_one(changing: Changing) 
         assert time.monotonic() < until
         assert running.poll() is None
         time.sleep(0.02)
-    os.killpg(running.pid, signal.SIGKILL)
+    # Nobody listens to dbt any more, whose next word ends it: it holds the warehouse no longer.
+    (dbt,) = psutil.Process(running.pid).children()
+    running.kill()
     running.wait()
+    dbt.wait(60)
     assert build(settings, changing.now).whole
     assert differences(whole_again(settings, changing), settings.warehouse_path) == {}
+
+
+def test_what_was_done_for_a_debt_that_is_no_failed_payment_is_mended_as_well(tmp_path: Path) -> None:
+    settings, made = settings_in(tmp_path), story()
+    made.debt("in_gone")
+    made.case("in_gone")
+    made.failed = [row for row in made.failed if row["debt_id"] != "in_gone"]
+    made.write(settings)
+    assert build(settings, AS_OF).whole
+    made.message("in_gone", 1, FAILED_AT + days(1), "scheduled")
+    now = AS_OF + timedelta(hours=5)
+    made.write_made(settings, now)
+    assert not build(settings, now).whole
+    mended = settings.warehouse_path.with_name("mended.duckdb")
+    mended.write_bytes(settings.warehouse_path.read_bytes())
+    assert build(settings, now, whole=True).whole
+    assert differences(mended, settings.warehouse_path) == {}
+    with duckdb.connect(str(mended), read_only=True) as connection:
+        asked = "SELECT cohort_month::VARCHAR, state FROM fct_messages WHERE debt_id = 'in_gone'"
+        assert connection.execute(asked).fetchall() == [("2026-09-01", "scheduled")]

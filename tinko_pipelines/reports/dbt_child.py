@@ -54,6 +54,7 @@ class Child:
 
     process: subprocess.Popen[str]
     errors: TextIO
+    timer: threading.Timer
 
     def run(self, arguments: list[str]) -> Generator[NodeResult, None, Ended]:
         """Run dbt once; each model and test as it is done."""
@@ -73,6 +74,7 @@ class Child:
             elif told.get("level") == "error":
                 why.append(told["msg"])
         ended.code = self.process.wait()
+        self.timer.cancel()
         self.errors.seek(0)
         written = self.errors.read().strip()
         first = why[0] if why else written or f"it ended with {ended.code} and gave no reason"
@@ -113,7 +115,7 @@ def dbt_started(state: Path, variables: Mapping[str, str], seconds_max: float) -
         timer = threading.Timer(seconds_max, stop)
         timer.start()
         try:
-            yield Child(process, errors)
+            yield Child(process, errors, timer)
         finally:
             timer.cancel()
             process.kill()

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 _WORTH_TELLING = ("warn", "error")
@@ -22,6 +23,16 @@ def _tell(**what: Any) -> None:
 
 
 def _heard(event: Any) -> None:
+    # dbt stands still for ever when this fails in one of its threads, as it does where whoever listened is gone.
+    try:
+        _tell_of(event)
+    except BaseException:
+        with suppress(OSError):
+            traceback.print_exc()
+        os._exit(2)
+
+
+def _tell_of(event: Any) -> None:
     if event.info.name == "NodeFinished":
         node, result = event.data.node_info.unique_id, event.data.run_result
         if not node.startswith(_HOOK):

@@ -64,10 +64,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "TINKO_DBT_WAREHOUSE": settings.warehouse_path,
     }
     return {
-        **{
-            name: str(path.relative_to(settings.state) if path.is_relative_to(settings.state) else path)
-            for name, path in read.items()
-        },
+        **{name: str(path.relative_to(settings.state)) for name, path in read.items()},
         "DBT_TARGET_PATH": str(home / "target"),
         "DBT_LOG_PATH": str(home / "logs"),
         "DBT_PROJECT_DIR": str(project_dir()),

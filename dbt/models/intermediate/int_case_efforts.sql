@@ -34,6 +34,7 @@ select
     k.policy_version,
     k.model_version,
     k.experiment_arm,
+    k.created_at as opened_at,
     k.closed_at,
     coalesce(a.own_attempts, 0) as own_attempts,
     coalesce(m.messages_sent, 0) as messages_sent,

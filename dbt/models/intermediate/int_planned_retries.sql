@@ -1,7 +1,7 @@
 -- depends_on: {{ ref('int_cases') }}
 with cases as (
     -- Of cases that are closed and not made anew nothing is asked: what they planned is in the attempts that came of it.
-    {{ excerpt_of(ref('stg_cases'), "s.case_state = 'open' or s.row_in_file in (select k.row_in_file from " ~ ref('int_cases') ~ " as k)") }}
+    {{ excerpt_of(ref('stg_cases'), "s.case_state = 'open' or s.case_id in (select k.case_id from " ~ ref('int_cases') ~ " as k)") }}
 ),
 
 plans as (

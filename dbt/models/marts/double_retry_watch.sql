@@ -25,6 +25,7 @@ tries as (
 ),
 
 succeeded as (
+    -- Of an intent the charges that are of this debt.
     select
         debt_key,
         intent_key,

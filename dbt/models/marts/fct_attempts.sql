@@ -30,7 +30,7 @@ select
     a.account_id,
     a.livemode,
     k.debt_id,
-    d.cohort_month,
+    coalesce(d.cohort_month, {{ month_of('k.opened_at') }}) as cohort_month,
     a.n,
     a.executed_n,
     coalesce(d.is_closed and not d.is_paid_later and a.executed_n = d.own_attempts, false) as is_last_of_lost,

@@ -14,7 +14,7 @@ select
     m.account_id,
     m.livemode,
     k.debt_id,
-    d.cohort_month,
+    coalesce(d.cohort_month, {{ month_of('k.opened_at') }}) as cohort_month,
     k.currency,
     k.category,
     m.step,

@@ -23,7 +23,7 @@ TYPES = {
 def node(name: str = "fct_failed_payments", **more: Any) -> dict[str, Any]:
     told = {
         "currency": {"description": "The currency."},
-        "failed_amount_minor": {"description": "It's owed."},
+        "failed_amount_minor": {"description": "It's owed, in minor units."},
     }
     return {"name": name, "description": "One row each; it's all.", "columns": told, **more}
 

@@ -106,7 +106,8 @@ def _view(node: Mapping[str, Any], label: str, types: Mapping[str, str]) -> View
         comment = str(told.get("description") or "")
         currency = _meta(told).get(_CURRENCY) or currency_column(name, types)
         if name.endswith(_MINOR) and currency:
-            comment = f"{comment} Here in whole units of {currency}, with three decimals.".strip()
+            said = comment.replace(", in minor units", "")
+            comment = f"{said} Here in whole units of {currency}, with three decimals.".strip()
             columns.append(Column(labels[name], _major(name, kind, str(currency)), comment))
         else:
             columns.append(Column(labels[name], identifier(name), comment))

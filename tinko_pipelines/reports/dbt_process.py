@@ -13,8 +13,6 @@ from contextlib import suppress
 from typing import Any
 
 _WORTH_TELLING = ("warn", "error")
-_HOOK = "operation."
-"""How dbt names what is done before a run, which is no model and no test."""
 
 
 def _tell(**what: Any) -> None:
@@ -35,8 +33,7 @@ def _heard(event: Any) -> None:
 def _tell_of(event: Any) -> None:
     if event.info.name == "NodeFinished":
         node, result = event.data.node_info.unique_id, event.data.run_result
-        if not node.startswith(_HOOK):
-            _tell(node=node, status=result.status, seconds=result.execution_time, message=result.message)
+        _tell(node=node, status=result.status, seconds=result.execution_time, message=result.message)
     elif event.info.level in _WORTH_TELLING:
         _tell(level=event.info.level, msg=event.info.msg)
 

@@ -4,8 +4,6 @@ with made as (
     select
         debt_key,
         charge_key,
-        intent_key,
-        status = 'succeeded' and is_captured as is_payment,
         account_id,
         livemode,
         currency,
@@ -43,8 +41,6 @@ union all
 select
     debt_key,
     charge_key,
-    intent_key,
-    is_payment,
     account_id,
     livemode,
     currency,

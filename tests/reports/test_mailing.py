@@ -225,7 +225,8 @@ def test_a_schedule_asks_each_hour_until_all_have_it(tmp_path: Path, monkeypatch
     with instance_for_test(temp_dir=str(tmp_path / "dagster")) as instance:
 
         def tick() -> str:
-            found = weekly_report(build_schedule_context(instance=instance), tinko=tinko)
+            with build_schedule_context(instance=instance, resources={"tinko": tinko}) as context:
+                found = weekly_report(context)
             assert isinstance(found, RunRequest | SkipReason)
             return found.skip_message or "" if isinstance(found, SkipReason) else "run"
 

@@ -86,7 +86,8 @@ def test_the_schedule_waits_for_a_setting(monkeypatch: pytest.MonkeyPatch, insta
     assert retention_job in JOBS
     assert weekly_retention in SCHEDULES
     monkeypatch.delenv("TINKO_RETENTION_WEEKLY", raising=False)
-    told = weekly_retention.evaluate_tick(build_schedule_context(instance))
-    assert "TINKO_RETENTION_WEEKLY" in (told.skip_message or "")
-    monkeypatch.setenv("TINKO_RETENTION_WEEKLY", "1")
-    assert weekly_retention.evaluate_tick(build_schedule_context(instance)).run_requests
+    with build_schedule_context(instance) as context:
+        told = weekly_retention.evaluate_tick(context)
+        assert "TINKO_RETENTION_WEEKLY" in (told.skip_message or "")
+        monkeypatch.setenv("TINKO_RETENTION_WEEKLY", "1")
+        assert weekly_retention.evaluate_tick(context).run_requests

@@ -221,8 +221,10 @@ def test_a_run_tells_what_is_paused(instance: DagsterInstance) -> None:
 def test_each_beat_starts_a_run_unless_one_is_at_it_or_no_key_is_set(
     each: ScheduleDefinition, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with instance_for_test(temp_dir=str(tmp_path)) as instance:
-        context = build_schedule_context(instance=instance)
+    with (
+        instance_for_test(temp_dir=str(tmp_path)) as instance,
+        build_schedule_context(instance=instance) as context,
+    ):
         assert isinstance(each(context), RunRequest)
         create_run_for_test(instance, job_name=each.job_name, status=DagsterRunStatus.STARTED)
         busy = each(context)
@@ -247,14 +249,14 @@ def test_a_quarantined_object_turns_a_check_yellow() -> None:
 def test_sensors_skip_when_nothing_is_due_and_start_when_something_is() -> None:
     with DagsterInstance.ephemeral() as instance:
         tinko = TinkoResource()
-        context = build_sensor_context(instance=instance, resources={"tinko": tinko})
-        for sensor in (due_retries, due_messages):
-            assert isinstance(sensor(context), SkipReason)
-        owing()
-        for sensor in (due_retries, due_messages):
-            request = sensor(context)
-            assert isinstance(request, RunRequest)
-            assert request.run_key is None
+        with build_sensor_context(instance=instance, resources={"tinko": tinko}) as context:
+            for sensor in (due_retries, due_messages):
+                assert isinstance(sensor(context), SkipReason)
+            owing()
+            for sensor in (due_retries, due_messages):
+                request = sensor(context)
+                assert isinstance(request, RunRequest)
+                assert request.run_key is None
 
 
 def a_webhook(name: str = "evt_1") -> None:
@@ -272,26 +274,26 @@ def a_webhook(name: str = "evt_1") -> None:
 def test_webhooks_start_a_run_that_waits_behind_no_back_fill(
     instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = build_sensor_context(instance=instance, resources={"tinko": TinkoResource()})
-    idle = webhook_inbox(context)
-    assert isinstance(idle, SkipReason)
-    assert idle.skip_message == "no webhook events due"
-    a_webhook()
-    request = webhook_inbox(context)
-    assert isinstance(request, RunRequest)
-    assert request.run_key is None
-    job = build_definitions(load_settings()).resolve_job_def("inbox_job")
-    assert {node.definition.pool for node in job.nodes} == {None}
-    create_run_for_test(instance, job_name="ingest_job", status=DagsterRunStatus.STARTED)
-    assert isinstance(webhook_inbox(context), RunRequest)
-    create_run_for_test(instance, job_name="inbox_job", status=DagsterRunStatus.STARTED)
-    busy = webhook_inbox(context)
-    assert isinstance(busy, SkipReason)
-    assert "still at it" in (busy.skip_message or "")
-    monkeypatch.delenv("TINKO_STRIPE_API_BASE")
-    keyless = webhook_inbox(context)
-    assert isinstance(keyless, SkipReason)
-    assert "1 webhook events due, but no Stripe key" in (keyless.skip_message or "")
+    with build_sensor_context(instance=instance, resources={"tinko": TinkoResource()}) as context:
+        idle = webhook_inbox(context)
+        assert isinstance(idle, SkipReason)
+        assert idle.skip_message == "no webhook events due"
+        a_webhook()
+        request = webhook_inbox(context)
+        assert isinstance(request, RunRequest)
+        assert request.run_key is None
+        job = build_definitions(load_settings()).resolve_job_def("inbox_job")
+        assert {node.definition.pool for node in job.nodes} == {None}
+        create_run_for_test(instance, job_name="ingest_job", status=DagsterRunStatus.STARTED)
+        assert isinstance(webhook_inbox(context), RunRequest)
+        create_run_for_test(instance, job_name="inbox_job", status=DagsterRunStatus.STARTED)
+        busy = webhook_inbox(context)
+        assert isinstance(busy, SkipReason)
+        assert "still at it" in (busy.skip_message or "")
+        monkeypatch.delenv("TINKO_STRIPE_API_BASE")
+        keyless = webhook_inbox(context)
+        assert isinstance(keyless, SkipReason)
+        assert "1 webhook events due, but no Stripe key" in (keyless.skip_message or "")
 
 
 def test_the_run_tells_what_became_of_each_event(
@@ -311,8 +313,10 @@ def test_the_run_tells_what_became_of_each_event(
 def test_sensors_say_when_no_key_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TINKO_STRIPE_API_BASE")
     owing()
-    with DagsterInstance.ephemeral() as instance:
-        context = build_sensor_context(instance=instance, resources={"tinko": TinkoResource()})
+    with (
+        DagsterInstance.ephemeral() as instance,
+        build_sensor_context(instance=instance, resources={"tinko": TinkoResource()}) as context,
+    ):
         result = due_retries(context)
     assert isinstance(result, SkipReason)
     assert "STRIPE_SECRET_KEY" in (result.skip_message or "")
@@ -322,8 +326,10 @@ def test_sensors_start_nothing_in_a_dry_run(monkeypatch: pytest.MonkeyPatch) -> 
     owing()
     monkeypatch.setenv("TINKO_CHARGING", "dry_run")
     monkeypatch.setenv("TINKO_MAILING", "dry_run")
-    with DagsterInstance.ephemeral() as instance:
-        context = build_sensor_context(instance=instance, resources={"tinko": TinkoResource()})
+    with (
+        DagsterInstance.ephemeral() as instance,
+        build_sensor_context(instance=instance, resources={"tinko": TinkoResource()}) as context,
+    ):
         for sensor in (due_retries, due_messages):
             result = sensor(context)
             assert isinstance(result, SkipReason)
@@ -340,6 +346,6 @@ def test_a_run_that_must_be_dead_by_now_keeps_nobody_waiting(
     with DagsterInstance.ephemeral() as instance:
         create_run_for_test(instance, job_name="retry_job", status=DagsterRunStatus.STARTED)
         time.sleep(1.2)
-        context = build_sensor_context(instance=instance, resources={"tinko": TinkoResource()})
-        result = due_retries(context)
+        with build_sensor_context(instance=instance, resources={"tinko": TinkoResource()}) as context:
+            result = due_retries(context)
     assert isinstance(result, SkipReason if waits else RunRequest)

@@ -109,5 +109,5 @@ def test_an_empty_lake_trains_nothing_and_says_so(tmp_path: Path) -> None:
     tinko = TinkoResource(state=str(tmp_path))
     with pytest.raises(StoreError, match="run `tinko ingest --changes` first"):
         training_set(tinko)
-    with pytest.raises(StoreError, match="run `tinko model train` first"):
-        list(recovery_model(build_asset_context(), tinko))
+    with build_asset_context() as context, pytest.raises(StoreError, match="run `tinko model train` first"):
+        list(recovery_model(context, tinko))

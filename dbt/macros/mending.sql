@@ -30,15 +30,16 @@ table from all there is, by the same SQL without the conditions below; so does S
 
 {#-
 How a kept table is mended: what `mends_by` names goes, what was made anew comes. `mends_by` is a list: a table of the last
-steps, and the columns both have; or `changed_files`, for what is kept by file of the lake. `mends_within` may name a column
-of that table that says what another of the kept one is in each row that goes: a moment or a day, by which rows are found sooner.
+steps, and the columns both have; or `changed_files`, for what is kept by file of the lake. `mends_within` may name a table and a
+column of it that has all that a column of the kept one, the third, is in the rows that go: a moment, a day or a month, by which
+rows are found sooner.
 -#}
 {% macro mended(kept, made) -%}
     {%- set by = config.get('mends_by') -%}
     {%- set touched, within = as_built(by[0]), config.get('mends_within') -%}
     delete from {{ kept }}
     where
-        {% if within %}{{ within[1] }} in (select {{ within[0] }} from {{ touched }} where {{ within[0] }} is not null) and {% endif -%}
+        {% if within %}{{ within[2] }} in (select {{ within[1] }} from {{ as_built(within[0]) }} where {{ within[1] }} is not null) and {% endif -%}
         ({{ by[1:] | join(', ') }}) in (select {{ by[1:] | join(', ') }} from {{ touched }});
     insert into {{ kept }} by name select * from {{ made }}
 {%- endmacro %}

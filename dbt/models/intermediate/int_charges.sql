@@ -1,4 +1,4 @@
-{{ config(materialized=kept_as(), mends_by=['int_touched_charges', 'charge_key'], mends_within=['created_before', 'created_on']) }}
+{{ config(materialized=kept_as(), mends_by=['int_touched_charges', 'charge_key'], mends_within=['int_touched_charges', 'created_before', 'created_on']) }}
 {%- set columns = ['charge_key', 'intent_key', 'account_id', 'livemode', 'currency', 'amount_minor', 'captured_minor', 'refunded_minor', 'status', 'is_captured', 'is_disputed', 'created_at', 'created_on', 'file'] -%}
 {%- set touched = ref('int_touched_charges') -%}
 with charges as (

@@ -1,4 +1,4 @@
-{{ config(materialized=kept_as(), mends_by=['int_restated_debts', 'account_id', 'debt_id']) }}
+{{ config(materialized=kept_as(), mends_by=['int_restated_debts', 'debt_key']) }}
 with efforts as (
     select
         k.account_id,

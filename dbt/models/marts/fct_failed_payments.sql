@@ -1,4 +1,4 @@
-{{ config(materialized=kept_as(), mends_by=['int_restated_debts', 'account_id', 'debt_id'], mends_within=['failed_at_before', 'first_failed_at']) }}
+{{ config(materialized=kept_as(), mends_by=['int_restated_debts', 'account_id', 'debt_id'], mends_within=['int_restated_debts', 'failed_at_before', 'first_failed_at']) }}
 with verdicts as (
     {{ excerpt_of(ref('stg_verdicts'), is_restated('s')) }}
 ),

@@ -1,4 +1,5 @@
-{{ config(materialized=kept_as(), mends_by=['int_case_efforts', 'case_id']) }}
+{{ config(materialized=kept_as(), mends_by=['int_case_efforts', 'case_id'], mends_within=['int_touched_months', 'cohort_month', 'cohort_month']) }}
+-- depends_on: {{ ref('int_touched_months') }}
 with links as (
     select
         case_id,

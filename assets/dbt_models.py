@@ -32,7 +32,7 @@ def asset_key(node: Mapping[str, Any]) -> AssetKey:
 
 
 def model_specs(manifest: Mapping[str, Any]) -> list[AssetSpec]:
-    """Every model with what it says of itself and of its columns."""
+    """Every model that somebody may look at, with what it says of itself and of its columns."""
     return [
         AssetSpec(
             asset_key(node),
@@ -52,7 +52,7 @@ def model_specs(manifest: Mapping[str, Any]) -> list[AssetSpec]:
 
 
 def test_specs(manifest: Mapping[str, Any]) -> list[AssetCheckSpec]:
-    """Every test of one model as a check of it; a test of several belongs to none."""
+    """Every test of one such model as a check of it; a test of several belongs to none."""
     keys = {node["unique_id"]: asset_key(node) for node in _models(manifest)}
     return [
         AssetCheckSpec(
@@ -70,25 +70,25 @@ def _tested(test: Mapping[str, Any]) -> str | None:
     return attached or (asked[0] if len(asked) == 1 else None)
 
 
-def _is_scratch(node: Mapping[str, Any]) -> bool:
-    """Whether it only says what a build that mends has to make anew: nothing that anybody would look at."""
-    return "mending" in node["fqn"]
+def _is_hidden(node: Mapping[str, Any]) -> bool:
+    """Whether nobody would look at it: it gives what was read other names, or says what a build that mends has to make anew."""
+    return node["resource_type"] == "model" and not {"staging", "mending"}.isdisjoint(node["fqn"])
 
 
 def _models(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     return (
         node
         for node in manifest["nodes"].values()
-        if node["resource_type"] == "model" and not _is_scratch(node)
+        if node["resource_type"] == "model" and not _is_hidden(node)
     )
 
 
 def _made_of(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> set[AssetKey]:
-    """What it reads, and in the place of scratch tables what those read."""
+    """What it reads, and in the place of hidden models what those read."""
     keys = set()
     for name in node["depends_on"]["nodes"]:
         one = manifest["nodes"].get(name) or manifest["sources"][name]
-        keys |= _made_of(manifest, one) if _is_scratch(one) else {asset_key(one)}
+        keys |= _made_of(manifest, one) if _is_hidden(one) else {asset_key(one)}
     return keys
 
 

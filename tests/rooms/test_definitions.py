@@ -128,7 +128,7 @@ def test_what_a_failed_build_did_not_make_is_not_told_as_made(
     instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def building(_: App) -> Iterator[NodeResult]:
-        yield NodeResult("model.tinko.stg_cases", "success", 0.1)
+        yield NodeResult("model.tinko.int_charges", "success", 0.1)
         yield NodeResult("model.tinko.recovery_cohorts", "error", 0.1, "no such column")
         yield NodeResult("model.tinko.recovery_daily", "skipped", 0.1)
         raise StoreError("the model recovery_cohorts failed")
@@ -140,13 +140,13 @@ def test_what_a_failed_build_did_not_make_is_not_told_as_made(
     )
     assert not result.success
     made = {key.path[-1] for key in models.keys if instance.get_latest_materialization_event(key) is not None}
-    assert made == {"stg_cases"}
+    assert made == {"int_charges"}
 
 
 def test_each_test_of_a_model_is_an_asset_check_of_it() -> None:
     graph = build_definitions(load_settings()).get_repository_def().asset_graph
     checks = {(key.asset_key.path[-1], key.name) for key in graph.asset_check_keys}
-    for model in ("fct_failed_payments", "stg_cases", "int_cap_refusals"):
+    for model in ("fct_failed_payments", "int_debt_payments", "int_cap_refusals"):
         assert (model, f"{model}_has_one_row_each") in checks
 
 

@@ -44,8 +44,13 @@ rows are found sooner.
     insert into {{ kept }} by name select * from {{ made }}
 {%- endmacro %}
 
-{#- Where little is made anew each model has one thread: to share so little among several costs more than it brings. -#}
-{% macro one_thread_each() -%}{{ 'set threads = 1' if mends() }}{%- endmacro %}
+{#-
+Where little is made anew each model has one thread: to share so little among several costs more than it brings. And what is
+written goes into the tables' own blocks once, when all is done, and not in between as well.
+-#}
+{% macro as_little_is_made() -%}
+    {{ "set threads = 1; set checkpoint_threshold = '1GB'" if mends() }}
+{%- endmacro %}
 
 {#- The condition that a row is of a debt that a build which mends makes anew. -#}
 {% macro is_restated(alias) -%}

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.reports.changing import Changing
-from tests.reports.synthetic import AS_OF, FAILED_AT, days, settings_in, story
+from tests.reports.synthetic import AS_OF, FAILED_AT, World, days, settings_in, story
 from tinko_pipelines.reports.dbt_runner import build, built_mark
 from tinko_pipelines.settings import Settings
 
@@ -110,14 +110,8 @@ def test_a_build_that_was_killed_is_followed_by_a_whole_one(changing: Changing) 
     assert differences(whole_again(settings, changing), settings.warehouse_path) == {}
 
 
-def test_what_was_done_for_a_debt_that_is_no_failed_payment_is_mended_as_well(tmp_path: Path) -> None:
-    settings, made = settings_in(tmp_path), story()
-    made.debt("in_gone")
-    made.case("in_gone")
-    made.failed = [row for row in made.failed if row["debt_id"] != "in_gone"]
-    made.write(settings)
-    assert build(settings, AS_OF).whole
-    made.message("in_gone", 1, FAILED_AT + days(1), "scheduled")
+def goes_on(settings: Settings, made: World) -> Path:
+    """Hours later the ledger holds what `made` holds by now; the mended warehouse, which is that of a build of everything."""
     now = AS_OF + timedelta(hours=5)
     made.write_made(settings, now)
     assert not build(settings, now).whole
@@ -125,6 +119,30 @@ def test_what_was_done_for_a_debt_that_is_no_failed_payment_is_mended_as_well(tm
     mended.write_bytes(settings.warehouse_path.read_bytes())
     assert build(settings, now, whole=True).whole
     assert differences(mended, settings.warehouse_path) == {}
-    with duckdb.connect(str(mended), read_only=True) as connection:
+    return mended
+
+
+def test_debts_that_point_elsewhere_are_mended_as_well(tmp_path: Path) -> None:
+    """Something is done for a debt that is no failed payment, and for one that was paid by the charge of another invoice."""
+    settings, made = settings_in(tmp_path), story()
+    made.debt("in_gone")
+    made.case("in_gone")
+    made.failed = [row for row in made.failed if row["debt_id"] != "in_gone"]
+    made.debt("in_elsewhere", paid_elsewhere_by="pi_other", paid_elsewhere_charge_id="ch_other")
+    made.case("in_elsewhere", "paid_elsewhere")
+    paid_at = FAILED_AT + timedelta(hours=7)
+    made.charge("ch_other", paid_at, "succeeded", payment_intent_id="pi_other")
+    link = {"id": "inpay_other", "invoice_id": "in_other", "payment_intent_id": "pi_other"}
+    common = {"account_id": "acct_1", "livemode": False, "created_at": FAILED_AT, "fetched_at": AS_OF}
+    made.lake["invoice_payments"].append({**common, **link})
+    made.write(settings)
+    assert build(settings, AS_OF).whole
+    for debt in ("in_gone", "in_elsewhere"):
+        made.message(debt, 1, FAILED_AT + days(1), "scheduled")
+    with duckdb.connect(str(goes_on(settings, made)), read_only=True) as connection:
         asked = "SELECT cohort_month::VARCHAR, state FROM fct_messages WHERE debt_id = 'in_gone'"
         assert connection.execute(asked).fetchall() == [("2026-09-01", "scheduled")]
+        paid = (
+            "SELECT paid_amount_minor, recovered_at FROM fct_failed_payments WHERE debt_id = 'in_elsewhere'"
+        )
+        assert connection.execute(paid).fetchall() == [(1000, paid_at)]

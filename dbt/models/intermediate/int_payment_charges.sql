@@ -1,4 +1,4 @@
--- depends_on: {{ ref('int_restated_debts') }}
+-- depends_on: {{ ref('int_restated_debts') }} {{ ref('int_charges') }}
 -- Only of charges that pay a failed debt.
 with wanted as (
     select distinct payment_key
@@ -28,6 +28,20 @@ disputes as (
     from {{ ref('int_disputes') }}
     where charge_key in (select w.payment_key from wanted as w)
     group by charge_key
+),
+
+charges as (
+    select * from {{ ref('int_debt_charges') }}
+    where charge_key in (select w.payment_key from wanted as w)
+    {%- if mends() %}
+    union all
+    -- Hardly ever any, and for none nothing is looked through: the charge of a payment belongs to its debt, or is a debt of its own.
+    select * from {{ ref('int_charges') }}
+    where charge_key in (
+        select w.payment_key from wanted as w
+        where w.payment_key not in (select d.charge_key from {{ ref('int_debt_charges') }} as d)
+    )
+    {%- endif %}
 )
 
 select
@@ -41,7 +55,7 @@ select
         else 0
     end as bigint) as disputed_minor,
     greatest(r.refunded_at, d.disputed_at) as reversed_at
-from ({{ part_of(ref('int_charges'), 's.charge_key in (select w.payment_key from wanted as w)') }}) as c
+from charges as c
 left join refunds as r on c.charge_key = r.charge_key
 left join disputes as d on c.charge_key = d.charge_key
-where c.status = 'succeeded' and c.charge_key in (select w.payment_key from wanted as w)
+where c.status = 'succeeded'

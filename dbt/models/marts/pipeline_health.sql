@@ -1,6 +1,6 @@
 {#- Of each table what is asked of it: the measure, the moment, how many of which rows. It is looked at once. -#}
 {%- set asked = {
-    'int_charges': [('newest charge in the lake', 'created_at', none)],
+    'int_first_attempts': [('newest charge in the lake', 'newest_charge_at', none)],
     'int_retry_announcements': [('newest retry announcement in the lake', 'announced_at', none)],
     'int_refunds': [('newest refund in the lake', 'created_at', none)],
     'fct_failed_payments': [('newest failed payment', 'first_failed_at', none)],
@@ -19,6 +19,8 @@
         ('cases that wait for a person', 'created_at', "case_state = 'needs_human'")],
     'stg_anomalies': [('anomalies open', 'found_at', 'resolved_at is null')],
 } -%}
+{#- Charges are counted by day already. -#}
+{%- set counted = {'int_first_attempts': total('charge_count')} -%}
 
 with clock as (
     select as_of from {{ ref('stg_clock') }}
@@ -30,7 +32,7 @@ of_{{ model }} as (
     select
         account_id,
         {%- for _, moment, condition in measures %}
-        {{ tally(condition) }} as number_{{ loop.index }},
+        {{ counted.get(model) or tally(condition) }} as number_{{ loop.index }},
         {{ 'min' if condition else 'max' }}({{ moment }}) {% if condition %}filter (where {{ condition }}) {% endif %}as seen_{{ loop.index }}{{ ',' if not loop.last }}
         {%- endfor %}
     from {{ ref(model) }}

@@ -16,21 +16,11 @@ with parts as (
             'first_attempt_count': 'first_attempt_count',
             'first_attempt_amount_minor': 'first_attempt_amount_minor',
             'failed_first_attempt_count': 'failed_first_attempt_count',
-            'failed_first_attempt_amount_minor': 'failed_first_attempt_amount_minor'}) }}
+            'failed_first_attempt_amount_minor': 'failed_first_attempt_amount_minor',
+            'recovered_of_day_count': 'recovered_of_day_count',
+            'recovered_of_day_amount_minor': 'recovered_of_day_amount_minor'}) }}
     from {{ ref('int_first_attempts') }}
-
-    union all
-
-    select
-        account_id,
-        livemode,
-        currency,
-        first_failed_on as {{ day }},
-        {{- filled_columns(parts, {
-            'recovered_of_day_count': metric('recovered_count'),
-            'recovered_of_day_amount_minor': metric('recovered_amount_minor')}) }}
-    from {{ ref('fct_failed_payments') }}
-    group by account_id, livemode, currency, first_failed_on
+    where first_attempt_count > 0
 
     union all
 

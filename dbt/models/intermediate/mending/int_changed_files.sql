@@ -1,4 +1,4 @@
-{{ config(pre_hook="{{ one_thread_each() }}") }}
+{{ config(pre_hook="{{ as_little_is_made() }}") }}
 -- depends_on: {{ source('build', 'changed_files') }} {{ ref('stg_clock') }}
 {% if mends() %}
 select file from {{ source('build', 'changed_files') }}

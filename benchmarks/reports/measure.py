@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import threading
 import time
@@ -10,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 
-from tinko_pipelines.reports import dbt_runner
+from tinko_pipelines.reports import dbt_child, dbt_runner
 from tinko_pipelines.reports.dbt_child import Child, NodeResult
 from tinko_pipelines.settings import Settings
 
@@ -22,9 +25,10 @@ EVERY_SECONDS = 0.02
 
 @dataclass
 class Watched:
-    """What the processes begun meanwhile took: CPU and wall seconds, the greatest resident MB, and CPU by moment."""
+    """What the processes begun meanwhile took: CPU and wall seconds, the greatest resident MB, and CPU by moment; of it DuckDB's CPU."""
 
     cpu_seconds: float = 0.0
+    sql_cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     peak_mb: float = 0.0
     moments: list[float] = field(default_factory=list)
@@ -78,7 +82,7 @@ def watched() -> Iterator[Watched]:
 def built(settings: Settings, as_of: datetime, *, whole: bool) -> tuple[Watched, dict[str, float], bool]:
     """Build once, one model at a time; what it took, the CPU of each node, and whether everything was made anew."""
     ended: list[tuple[NodeResult, float]] = []
-    with one_at_a_time(), watched() as seen:
+    with one_at_a_time(settings.state / "sql-seconds") as told, watched() as seen:
         steps = dbt_runner.building(settings, as_of, whole=whole)
         while True:
             try:
@@ -86,17 +90,19 @@ def built(settings: Settings, as_of: datetime, *, whole: bool) -> tuple[Watched,
             except StopIteration as end:
                 result = end.value
                 break
+    seen.sql_cpu_seconds = float(told.read_text())
     nodes = {node.unique_id: seen.between(end - node.seconds, end) for node, end in ended}
     return seen, nodes, result.whole
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """dbt with one thread, and with time enough on a machine that is shared; DuckDB keeps its own threads."""
-    kept, limit = Child.run, dbt_runner.BUILD_SECONDS_MAX
-    Child.run = lambda self, arguments: kept(self, [*arguments, "--threads", "1"])  # type: ignore[method-assign]
-    dbt_runner.BUILD_SECONDS_MAX = 3600
-    try:
-        yield
-    finally:
-        Child.run, dbt_runner.BUILD_SECONDS_MAX = kept, limit  # type: ignore[method-assign]
+def one_at_a_time(told: Path) -> Iterator[Path]:
+    """dbt with one thread, with time enough on a machine that is shared, and telling in a file what DuckDB took; DuckDB keeps its threads."""
+    run = Child.run
+    with (
+        patch.object(Child, "run", lambda self, arguments: run(self, [*arguments, "--threads", "1"])),
+        patch.object(dbt_runner, "BUILD_SECONDS_MAX", 3600),
+        patch.object(dbt_child, "_PROGRAM", Path(__file__).with_name("timed_dbt.py")),
+        patch.dict(os.environ, {"TIMED_DBT": str(told)}),
+    ):
+        yield told

@@ -3,7 +3,7 @@
 `python -m benchmarks.reports --charges 10000000`. CPU-seconds of SQL are what DuckDB takes of dbt's process: to open the
 warehouse, for every statement, tests among them, and to close it. Days' builds must leave what a build of everything leaves, and pandas must make what the warehouse
 holds, or this ends with an error.
-The first line says how busy the machine was; `build/reports` holds the worlds, and is emptied at the end unless `--keep`.
+Each line says how busy the machine was; `build/reports` holds the worlds, and is emptied at the end unless `--keep`.
 """
 
 import argparse

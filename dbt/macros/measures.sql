@@ -110,7 +110,13 @@ their own, so that they, the report, the command line and MetricFlow cannot disa
 {%- endmacro %}
 
 
-{#- A mean to twelve digits; summed as decimals, since a sum of doubles depends on the order of the rows. -#}
+{#- A sum to twelve digits; of decimals, since a sum of doubles depends on the order of the rows. -#}
+{% macro exact_sum(expression) -%}
+    sum(cast({{ expression }} as decimal(38, 12)))
+{%- endmacro %}
+
+
+{#- A mean to twelve digits. -#}
 {% macro mean(expression) -%}
-    cast(sum(cast({{ expression }} as decimal(38, 12))) as double) / nullif(count({{ expression }}), 0)
+    {{ rate(exact_sum(expression), 'count(' ~ expression ~ ')') }}
 {%- endmacro %}

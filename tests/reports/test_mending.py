@@ -22,7 +22,7 @@ DAYS = int(os.environ.get("MENDING_DAYS", "3"))
 KEPT = (
     "int_charges", "int_debt_links", "int_later_charges", "int_endings", "int_debt_payers", "int_refunds", "int_disputes",
     "int_retry_announcements", "int_customers", "int_subscriptions", "int_prices", "int_first_attempts", "int_cap_refusals",
-    "int_excess_attempts", "int_subscription_debts",
+    "int_excess_attempts", "int_subscription_debts", "int_recovery_days", "int_model_months",
 )  # fmt: skip
 
 

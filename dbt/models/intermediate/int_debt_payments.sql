@@ -11,7 +11,7 @@ debts as (
         y.payment_key,
         y.payer_key
     from {{ ref('int_failed_payments') }} as f
-    inner join payers as y on f.account_id = y.account_id and f.debt_id = y.debt_id
+    inner join payers as y on {{ key('f.account_id', 'f.debt_id') }} = y.debt_key
     where y.is_paid
 ),
 

@@ -1,17 +1,16 @@
+{{ config(materialized=kept_as(), mends_by=['int_touched_months', 'cohort_month']) }}
+-- depends_on: {{ ref('int_touched_months') }}
+{%- set days = 'greatest(' ~ date_gap('first_failed_on', day_of('outcome_at')) ~ ', 0)' %}
 select
-    d.account_id,
-    d.livemode,
-    d.cohort_month,
-    d.category,
-    case
-        when d.outcome = 'recovered' then 'recovered'
-        when d.outcome in ('canceled', 'reversed', 'merged') then 'ended'
-        else 'owed'
-    end as fate,
-    greatest(
-        {{ date_gap('d.first_failed_on', 'coalesce(' ~ day_of('d.outcome_at') ~ ', ' ~ day_of('c.as_of') ~ ')') }}, 0
-    ) as days,
+    account_id,
+    livemode,
+    cohort_month,
+    category,
+    case when outcome = 'recovered' then 'recovered' else 'ended' end as fate,
+    {{ days }} as days,
     count(*) as debts
-from {{ ref('fct_failed_payments') }} as d
-cross join {{ ref('stg_clock') }} as c
-group by 1, 2, 3, 4, 5, 6
+from {{ ref('fct_failed_payments') }}
+where outcome <> 'owed' and {{ is_of_touched_month() }}
+group by
+    account_id, livemode, cohort_month, category, case when outcome = 'recovered' then 'recovered' else 'ended' end,
+    {{ days }}

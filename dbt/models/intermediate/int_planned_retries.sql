@@ -1,7 +1,14 @@
--- depends_on: {{ ref('int_cases') }}
-with cases as (
+with open_cases as (
+    {{ excerpt_of(ref('stg_cases'), "s.case_state = 'open'") }}
+),
+
+cases as (
     -- Of cases that are closed and not made anew nothing is asked: what they planned is in the attempts that came of it.
-    {{ excerpt_of(ref('stg_cases'), "s.case_state = 'open' or s.case_id in (select k.case_id from " ~ ref('int_cases') ~ " as k)") }}
+    select * from open_cases
+    where case_state = 'open'
+    union all
+    select * from {{ ref('int_cases') }}
+    where case_state <> 'open'
 ),
 
 plans as (

@@ -1,13 +1,4 @@
-with groups as (
-    select
-        account_id,
-        livemode,
-        'all' as category,
-        fate,
-        days,
-        debts
-    from {{ ref('int_outcome_days') }}
-    union all
+with outcomes as (
     select
         account_id,
         livemode,
@@ -16,6 +7,33 @@ with groups as (
         days,
         debts
     from {{ ref('int_outcome_days') }}
+    union all
+    select
+        d.account_id,
+        d.livemode,
+        d.category,
+        'owed' as fate,
+        greatest({{ date_gap('d.first_failed_on', day_of('c.as_of')) }}, 0) as days,
+        count(*) as debts
+    from {{ ref('fct_failed_payments') }} as d
+    cross join {{ ref('stg_clock') }} as c
+    where d.outcome = 'owed'
+    group by
+        d.account_id, d.livemode, d.category,
+        greatest({{ date_gap('d.first_failed_on', day_of('c.as_of')) }}, 0)
+),
+
+groups as (
+    select
+        account_id,
+        livemode,
+        'all' as category,
+        fate,
+        days,
+        debts
+    from outcomes
+    union all
+    select * from outcomes
 ),
 
 moments as (

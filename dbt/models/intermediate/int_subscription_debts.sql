@@ -1,15 +1,19 @@
-{{ config(materialized=kept_as(), mends_by=['int_touched_subscriptions', 'account_id', 'subscription_id']) }}
+{{ config(materialized=kept_as(), mends_by=['int_touched_subscriptions', 'subscription_key']) }}
 -- depends_on: {{ ref('int_touched_subscriptions') }}
-{%- set is_touched = '(s.account_id, s.subscription_id) in (select t.account_id, t.subscription_id from ' ~ ref('int_touched_subscriptions') ~ ' as t)' %}
+{%- set touched = ref('int_touched_subscriptions') %}
 with subscriptions as (
-    {{ part_of(ref('int_subscriptions'), is_touched) }}
+    {{ part_of(ref('int_subscriptions'), 's.subscription_key in (select t.subscription_key from ' ~ touched ~ ' as t)') }}
 ),
 
 facts as (
-    {{ part_of(ref('fct_failed_payments'), is_touched) }}
+    {{ part_of(
+        ref('fct_failed_payments'),
+        '(s.account_id, s.subscription_id) in (select t.account_id, t.subscription_id from ' ~ touched ~ ' as t)'
+    ) }}
 )
 
 select
+    s.subscription_key,
     s.account_id,
     s.livemode,
     s.subscription_id,
@@ -37,4 +41,4 @@ from subscriptions as s
 left join {{ ref('int_prices') }} as p on s.account_id = p.account_id and s.price_id = p.price_id
 left join facts as d
     on s.account_id = d.account_id and s.subscription_id = d.subscription_id
-group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11

@@ -27,7 +27,7 @@ select
     {{ total('d.own_attempts') }} as own_attempts,
     {{ total('d.messages_sent') }} as messages_sent
 from facts as d
-left join {{ ref('int_customers') }} as c on d.account_id = c.account_id and d.customer_id = c.customer_id
+left join {{ ref('int_customers') }} as c on {{ key('d.account_id', 'd.customer_id') }} = c.customer_key
 where d.customer_id is not null and d.customer_id <> 'erased'
 group by
     d.account_id, d.livemode, d.customer_id, c.is_delinquent, c.is_deleted, c.created_at

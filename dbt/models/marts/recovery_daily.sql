@@ -1,7 +1,6 @@
-{%- set reasons = ['own_retry', 'stripe_retry', 'after_mail', 'customer', 'other'] -%}
-{%- set parts = ['first_attempt_count', 'first_attempt_amount_minor', 'failed_first_attempt_count',
-    'failed_first_attempt_amount_minor', 'recovered_of_day_count', 'recovered_of_day_amount_minor',
-    'cash_count', 'cash_amount_minor', 'cash_own_retry_amount_minor', 'cash_stripe_retry_amount_minor',
+{%- set of_charges = ['first_attempt_count', 'first_attempt_amount_minor', 'failed_first_attempt_count',
+    'failed_first_attempt_amount_minor', 'recovered_of_day_count', 'recovered_of_day_amount_minor'] -%}
+{%- set of_recovery = ['cash_count', 'cash_amount_minor', 'cash_own_retry_amount_minor', 'cash_stripe_retry_amount_minor',
     'cash_after_mail_amount_minor', 'cash_customer_amount_minor', 'cash_other_amount_minor',
     'executed_attempts', 'succeeded_attempts', 'messages_sent'] -%}
 {%- set day = adapter.quote('day') -%}
@@ -11,14 +10,10 @@ with parts as (
         account_id,
         livemode,
         currency,
-        {{ day }},
-        {{- filled_columns(parts, {
-            'first_attempt_count': 'first_attempt_count',
-            'first_attempt_amount_minor': 'first_attempt_amount_minor',
-            'failed_first_attempt_count': 'failed_first_attempt_count',
-            'failed_first_attempt_amount_minor': 'failed_first_attempt_amount_minor',
-            'recovered_of_day_count': 'recovered_of_day_count',
-            'recovered_of_day_amount_minor': 'recovered_of_day_amount_minor'}) }}
+        {{ day }}
+        {%- for name in of_charges + of_recovery %},
+        {{ name if name in of_charges else '0' }} as {{ name }}
+        {%- endfor %}
     from {{ ref('int_first_attempts') }}
     where first_attempt_count > 0
 
@@ -28,40 +23,11 @@ with parts as (
         account_id,
         livemode,
         currency,
-        {{ day_of('recovered_at') }} as {{ day }},
-        {%- set cash = {'cash_count': metric('recovered_count'), 'cash_amount_minor': metric('recovered_amount_minor')} %}
-        {%- for reason in reasons %}
-            {%- do cash.update({'cash_' ~ reason ~ '_amount_minor':
-                total('recovered_amount_minor', "recovered_by = '" ~ reason ~ "'")}) %}
+        {{ day }}
+        {%- for name in of_charges + of_recovery %},
+        {{ name if name in of_recovery else '0' }} as {{ name }}
         {%- endfor %}
-        {{- filled_columns(parts, cash) }}
-    from {{ ref('fct_failed_payments') }}
-    where is_recovered
-    group by account_id, livemode, currency, {{ day_of('recovered_at') }}
-
-    union all
-
-    select
-        account_id,
-        livemode,
-        currency,
-        {{ day_of('called_at') }} as {{ day }},
-        {{- filled_columns(parts, {'executed_attempts': metric('executed_count'), 'succeeded_attempts': metric('succeeded_count')}) }}
-    from {{ ref('fct_attempts') }}
-    where is_executed and not is_by_link and called_at is not null
-    group by account_id, livemode, currency, {{ day_of('called_at') }}
-
-    union all
-
-    select
-        account_id,
-        livemode,
-        currency,
-        {{ day_of('sent_at') }} as {{ day }},
-        {{- filled_columns(parts, {'messages_sent': metric('sent_count')}) }}
-    from {{ ref('fct_messages') }}
-    where is_sent and currency is not null
-    group by account_id, livemode, currency, {{ day_of('sent_at') }}
+    from {{ ref('int_recovery_days') }}
 )
 
 select
@@ -69,7 +35,7 @@ select
     livemode,
     currency,
     {{ day }},
-    {%- for name in parts %}
+    {%- for name in of_charges + of_recovery %}
     {{ total(name) }} as {{ name }},
     {%- endfor %}
     {{ rate(total('failed_first_attempt_count'), total('first_attempt_count')) }} as failure_rate_count,

@@ -122,6 +122,44 @@ def goes_on(settings: Settings, made: World) -> Path:
     return mended
 
 
+def test_what_was_paid_years_ago_and_goes_back_now_restates_its_cohort(tmp_path: Path) -> None:
+    """A refund of a part and a dispute, long after any month that a build looks at of itself."""
+    settings, made = settings_in(tmp_path), story()
+    long_ago = FAILED_AT - days(900)
+    for debt in ("in_refunded", "in_withdrawn", "in_kept"):
+        made.debt(debt, first_failed_at=long_ago, last_failed_at=long_ago)
+        made.paid(debt, long_ago + days(3))
+    made.write(settings)
+    assert build(settings, AS_OF).whole
+    same = {
+        "account_id": "acct_1",
+        "livemode": False,
+        "currency": "usd",
+        "created_at": AS_OF,
+        "fetched_at": AS_OF,
+    }
+    part = {"id": "re_old", "charge_id": "ch_in_refunded_2", "amount_minor": 400, "status": "succeeded"}
+    all_of_it = {"id": "dp_old", "charge_id": "ch_in_withdrawn_2", "amount_minor": 1000, "status": "lost"}
+    made.lake["refunds"].append({**same, **part})
+    made.lake["disputes"].append({**same, **all_of_it})
+    made.write(settings)
+    with duckdb.connect(str(goes_on(settings, made)), read_only=True) as connection:
+        cohort = (
+            "SELECT failed_count, recovered_count, recovered_amount_minor, reversed_amount_minor, restated_count"
+            " FROM recovery_cohorts WHERE cohort_month = ? AND account_id = 'acct_1'"
+        )
+        month = long_ago.replace(day=1).date()
+        # 3 x 1000 came in; 400 and 1000 of it went back, and of the second nothing is left.
+        assert connection.execute(cohort, [month]).fetchall() == [(3, 2, 1600, 1400, 2)]
+        restated = "SELECT debt_id, recovered_amount_minor, restated_at FROM fct_failed_payments WHERE is_restated AND cohort_month = ? ORDER BY ALL"
+        assert connection.execute(restated, [month]).fetchall() == [
+            ("in_refunded", 600, AS_OF),
+            ("in_withdrawn", 0, AS_OF),
+        ]
+        cash = "SELECT sum(cash_amount_minor)::BIGINT FROM recovery_daily WHERE day = ?"
+        assert connection.execute(cash, [(long_ago + days(3)).date()]).fetchall() == [(1600,)]
+
+
 def test_debts_that_point_elsewhere_are_mended_as_well(tmp_path: Path) -> None:
     """Something is done for a debt that is no failed payment, and for one that was paid by the charge of another invoice."""
     settings, made = settings_in(tmp_path), story()

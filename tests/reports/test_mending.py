@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import psutil
@@ -23,7 +24,9 @@ KEPT = (
     "int_charges", "int_debt_links", "int_later_charges", "int_endings", "int_debt_payers", "int_refunds", "int_disputes",
     "int_retry_announcements", "int_customers", "int_subscriptions", "int_prices", "int_first_attempts", "int_cap_refusals",
     "int_excess_attempts", "int_subscription_debts", "int_recovery_days", "int_model_months",
+    "int_outcome_days",
 )  # fmt: skip
+Ask = Callable[..., list[tuple[Any, ...]]]
 
 
 @pytest.fixture(scope="module")
@@ -110,77 +113,76 @@ def test_a_build_that_was_killed_is_followed_by_a_whole_one(changing: Changing) 
     assert differences(whole_again(settings, changing), settings.warehouse_path) == {}
 
 
-def goes_on(settings: Settings, made: World) -> Path:
-    """Hours later the ledger holds what `made` holds by now; the mended warehouse, which is that of a build of everything."""
-    now = AS_OF + timedelta(hours=5)
-    made.write_made(settings, now)
-    assert not build(settings, now).whole
-    mended = settings.warehouse_path.with_name("mended.duckdb")
-    mended.write_bytes(settings.warehouse_path.read_bytes())
-    assert build(settings, now, whole=True).whole
-    assert differences(mended, settings.warehouse_path) == {}
-    return mended
+LONG_AGO = FAILED_AT - days(900)
+PAID_AT = FAILED_AT + timedelta(hours=7)
 
 
-def test_what_was_paid_years_ago_and_goes_back_now_restates_its_cohort(tmp_path: Path) -> None:
-    """A refund of a part and a dispute, long after any month that a build looks at of itself."""
-    settings, made = settings_in(tmp_path), story()
-    long_ago = FAILED_AT - days(900)
+def _begin(made: World) -> None:
+    """Debts of years ago that are paid, one that is no failed payment, and one paid by the charge of another invoice."""
     for debt in ("in_refunded", "in_withdrawn", "in_kept"):
-        made.debt(debt, first_failed_at=long_ago, last_failed_at=long_ago)
-        made.paid(debt, long_ago + days(3))
-    made.write(settings)
-    assert build(settings, AS_OF).whole
-    same = {
-        "account_id": "acct_1",
-        "livemode": False,
-        "currency": "usd",
-        "created_at": AS_OF,
-        "fetched_at": AS_OF,
-    }
-    part = {"id": "re_old", "charge_id": "ch_in_refunded_2", "amount_minor": 400, "status": "succeeded"}
-    all_of_it = {"id": "dp_old", "charge_id": "ch_in_withdrawn_2", "amount_minor": 1000, "status": "lost"}
-    made.lake["refunds"].append({**same, **part})
-    made.lake["disputes"].append({**same, **all_of_it})
-    made.write(settings)
-    with duckdb.connect(str(goes_on(settings, made)), read_only=True) as connection:
-        cohort = (
-            "SELECT failed_count, recovered_count, recovered_amount_minor, reversed_amount_minor, restated_count"
-            " FROM recovery_cohorts WHERE cohort_month = ? AND account_id = 'acct_1'"
-        )
-        month = long_ago.replace(day=1).date()
-        # 3 x 1000 came in; 400 and 1000 of it went back, and of the second nothing is left.
-        assert connection.execute(cohort, [month]).fetchall() == [(3, 2, 1600, 1400, 2)]
-        restated = "SELECT debt_id, recovered_amount_minor, restated_at FROM fct_failed_payments WHERE is_restated AND cohort_month = ? ORDER BY ALL"
-        assert connection.execute(restated, [month]).fetchall() == [
-            ("in_refunded", 600, AS_OF),
-            ("in_withdrawn", 0, AS_OF),
-        ]
-        cash = "SELECT sum(cash_amount_minor)::BIGINT FROM recovery_daily WHERE day = ?"
-        assert connection.execute(cash, [(long_ago + days(3)).date()]).fetchall() == [(1600,)]
-
-
-def test_debts_that_point_elsewhere_are_mended_as_well(tmp_path: Path) -> None:
-    """Something is done for a debt that is no failed payment, and for one that was paid by the charge of another invoice."""
-    settings, made = settings_in(tmp_path), story()
+        made.debt(debt, first_failed_at=LONG_AGO, last_failed_at=LONG_AGO)
+        made.paid(debt, LONG_AGO + days(3))
     made.debt("in_gone")
     made.case("in_gone")
     made.failed = [row for row in made.failed if row["debt_id"] != "in_gone"]
     made.debt("in_elsewhere", paid_elsewhere_by="pi_other", paid_elsewhere_charge_id="ch_other")
     made.case("in_elsewhere", "paid_elsewhere")
-    paid_at = FAILED_AT + timedelta(hours=7)
-    made.charge("ch_other", paid_at, "succeeded", payment_intent_id="pi_other")
+    made.charge("ch_other", PAID_AT, "succeeded", payment_intent_id="pi_other")
     link = {"id": "inpay_other", "invoice_id": "in_other", "payment_intent_id": "pi_other"}
     common = {"account_id": "acct_1", "livemode": False, "created_at": FAILED_AT, "fetched_at": AS_OF}
     made.lake["invoice_payments"].append({**common, **link})
-    made.write(settings)
-    assert build(settings, AS_OF).whole
+
+
+def _go_on(made: World) -> None:
+    """A refund of a part and a dispute of what was paid years ago; mails for the others."""
+    common = {"account_id": "acct_1", "livemode": False, "created_at": AS_OF, "fetched_at": AS_OF}
+    part = {"id": "re_old", "charge_id": "ch_in_refunded_2", "amount_minor": 400, "status": "succeeded"}
+    all_of_it = {"id": "dp_old", "charge_id": "ch_in_withdrawn_2", "amount_minor": 1000, "status": "lost"}
+    made.lake["refunds"].append({**common, **part, "currency": "usd"})
+    made.lake["disputes"].append({**common, **all_of_it, "currency": "usd"})
     for debt in ("in_gone", "in_elsewhere"):
         made.message(debt, 1, FAILED_AT + days(1), "scheduled")
-    with duckdb.connect(str(goes_on(settings, made)), read_only=True) as connection:
-        asked = "SELECT cohort_month::VARCHAR, state FROM fct_messages WHERE debt_id = 'in_gone'"
-        assert connection.execute(asked).fetchall() == [("2026-09-01", "scheduled")]
-        paid = (
-            "SELECT paid_amount_minor, recovered_at FROM fct_failed_payments WHERE debt_id = 'in_elsewhere'"
-        )
-        assert connection.execute(paid).fetchall() == [(1000, paid_at)]
+
+
+@pytest.fixture(scope="module")
+def mended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    """The warehouse after what came next, which is that of a build of everything."""
+    settings, made = settings_in(tmp_path_factory.mktemp("mended")), story()
+    _begin(made)
+    made.write(settings)
+    assert build(settings, AS_OF).whole
+    _go_on(made)
+    now = AS_OF + timedelta(hours=5)
+    made.write(settings, now)
+    assert not build(settings, now).whole
+    copy = settings.warehouse_path.with_name("mended.duckdb")
+    copy.write_bytes(settings.warehouse_path.read_bytes())
+    assert build(settings, now, whole=True).whole
+    assert differences(copy, settings.warehouse_path) == {}
+    with duckdb.connect(str(copy), read_only=True) as connection:
+        yield lambda sql, *values: connection.execute(sql, values).fetchall()
+
+
+def test_what_was_paid_years_ago_and_goes_back_now_restates_its_cohort(mended: Ask) -> None:
+    month = LONG_AGO.replace(day=1).date()
+    cohort = (
+        "SELECT failed_count, recovered_count, recovered_amount_minor, reversed_amount_minor, restated_count"
+        " FROM recovery_cohorts WHERE cohort_month = ? AND account_id = 'acct_1'"
+    )
+    # 3 x 1000 came in; 400 and 1000 of it went back, and of the second nothing is left.
+    assert mended(cohort, month) == [(3, 2, 1600, 1400, 2)]
+    restated = (
+        "SELECT debt_id, recovered_amount_minor, restated_at FROM fct_failed_payments"
+        " WHERE is_restated AND cohort_month = ? ORDER BY ALL"
+    )
+    assert mended(restated, month) == [("in_refunded", 600, AS_OF), ("in_withdrawn", 0, AS_OF)]
+    cash = "SELECT sum(cash_amount_minor)::BIGINT FROM recovery_daily WHERE day = ?"
+    assert mended(cash, (LONG_AGO + days(3)).date()) == [(1600,)]
+
+
+def test_debts_that_point_elsewhere_are_mended_as_well(mended: Ask) -> None:
+    """Something was done for a debt that is no failed payment, and for one that was paid by the charge of another invoice."""
+    told = "SELECT cohort_month::VARCHAR, state FROM fct_messages WHERE debt_id = 'in_gone'"
+    assert mended(told) == [("2026-09-01", "scheduled")]
+    paid = "SELECT paid_amount_minor, recovered_at FROM fct_failed_payments WHERE debt_id = 'in_elsewhere'"
+    assert mended(paid) == [(1000, PAID_AT)]

@@ -51,7 +51,7 @@ checks: setup
 	cd dbt && ../$(BIN)/sqlfluff lint --disable-progress-bar models data-tests
 
 pytest: setup
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # Lines and branches of what charges, mails and remembers; each of the four parts is held to so many percent.
 LEAST := 95

@@ -67,6 +67,36 @@ methods as (
     group by account_id, livemode, currency
 ),
 
+curves as (
+    select
+        account_id,
+        livemode,
+        max(failed_count) as failed_count
+    from {{ ref('time_to_recover') }}
+    where category = 'all'
+    group by account_id, livemode
+),
+
+outcomes as (
+    select
+        account_id,
+        livemode,
+        sum(debts) as recovered_count
+    from {{ ref('int_outcome_days') }}
+    where fate = 'recovered'
+    group by account_id, livemode
+),
+
+accounts as (
+    select
+        account_id,
+        livemode,
+        sum(failed_count) as failed_count,
+        sum(recovered_count) as recovered_count
+    from truth
+    group by account_id, livemode
+),
+
 reasons as (
     select
         account_id,
@@ -109,3 +139,14 @@ select
 from truth as t
 left join reasons as r on t.account_id = r.account_id and t.livemode = r.livemode and t.currency = r.currency
 where t.recovered_minor <> coalesce(r.recovered_minor, 0)
+
+union all
+
+select
+    'time_to_recover' as made_in,
+    a.account_id,
+    null as currency
+from accounts as a
+left join curves as c on a.account_id = c.account_id and a.livemode = c.livemode
+left join outcomes as o on a.account_id = o.account_id and a.livemode = o.livemode
+where a.failed_count is distinct from c.failed_count or a.recovered_count <> coalesce(o.recovered_count, 0)

@@ -91,6 +91,37 @@ def test_no_payment_may_count_for_two_debts(tmp_path: Path) -> None:
         build(settings, later)
 
 
+@pytest.mark.parametrize(
+    ("test", "wrong"),
+    [
+        ("efforts_agree", "UPDATE int_model_months SET executed_count = executed_count + 1"),
+        ("efforts_agree", "UPDATE int_recovery_days SET executed_attempts = executed_attempts + 1"),
+        ("efforts_agree", "UPDATE int_recovery_days SET messages_sent = messages_sent + 1"),
+        ("sums_agree", "UPDATE int_recovery_days SET cash_count = cash_count + 1"),
+        ("sums_agree", "UPDATE int_outcome_days SET debts = debts + 1 WHERE fate = 'recovered'"),
+        ("sums_agree", "UPDATE int_outcome_days SET debts = debts + 1 WHERE fate = 'ended'"),
+    ],
+)
+def test_a_kept_sum_that_is_wrong_is_seen(
+    told: Told, test: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The marts above it, made anew from it as a build that mends makes them, fail the test."""
+    settings, compiled = told[0], told[0].state / "dbt" / "target" / "compiled" / "tinko"
+    monkeypatch.chdir(settings.state)
+    copy = tmp_path / settings.warehouse_path.name
+    copy.write_bytes(settings.warehouse_path.read_bytes())
+    asked = (compiled / "data-tests" / f"{test}.sql").read_text()
+    with duckdb.connect(str(copy)) as connection:
+        assert connection.execute(asked).fetchall() == []
+        connection.execute("USE intermediate")
+        connection.execute(wrong)
+        for name in ("int_recovery_curves", "recovery_daily", "model_performance", "time_to_recover"):
+            (path,) = compiled.rglob(f"{name}.sql")
+            schema = "intermediate" if name.startswith("int_") else "main"
+            connection.execute(f"CREATE OR REPLACE TABLE {schema}.{name} AS {path.read_text()}")
+        assert connection.execute(asked).fetchall() != []
+
+
 def test_each_debt_has_the_outcome_and_the_reason_its_evidence_allows(told: Told) -> None:
     found = rows(
         told[0],

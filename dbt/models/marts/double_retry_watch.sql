@@ -6,7 +6,6 @@ with debts as (
         livemode,
         debt_id,
         invoice_id,
-        {{ key('account_id', 'debt_id') }} as debt_key,
         {{ key('account_id', 'payment_intent_id') }} as intent_key,
         is_paid_later,
         recovered_by
@@ -26,13 +25,12 @@ tries as (
 
 succeeded as (
     select
-        debt_key,
         intent_key,
         count(*) as successes,
         max(created_at) as last_at
-    from {{ ref('int_debt_charges') }}
-    where status = 'succeeded' and is_captured and debt_key in (select d.debt_key from debts as d)
-    group by debt_key, intent_key
+    from ({{ part_of(ref('int_charges'), 's.intent_key in (select d.intent_key from debts as d)') }}) as c
+    where status = 'succeeded' and is_captured and intent_key in (select d.intent_key from debts as d)
+    group by intent_key
     having count(*) > 1
 )
 
@@ -44,7 +42,7 @@ select
     s.last_at as happened_at,
     s.successes as times_seen
 from succeeded as s
-inner join debts as d on s.debt_key = d.debt_key and s.intent_key = d.intent_key
+inner join debts as d on s.intent_key = d.intent_key
 
 union all
 

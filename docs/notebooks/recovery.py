@@ -40,7 +40,7 @@ def _(TinkoError, application, duckdb, mo):
     snapshot = duckdb.connect(str(tinko.settings.snapshot_path), read_only=True)
     snapshot.execute("SET TimeZone = 'UTC'")
     as_of, live = snapshot.execute(
-        "SELECT (SELECT max(as_of) FROM build_info), (SELECT coalesce(bool_or(livemode), false) FROM fct_failed_payments)"
+        "SELECT (SELECT max(as_of) AT TIME ZONE 'UTC' FROM build_info), (SELECT coalesce(bool_or(livemode), false) FROM fct_failed_payments)"
     ).fetchall()[0]
     mo.md(
         f"`{tinko.settings.snapshot_path}`, built as of **{as_of:%Y-%m-%d %H:%M}** UTC, {'live' if live else 'test'} mode."
@@ -154,15 +154,15 @@ def _(mo):
 
     What stopped after attempt *n*, times the success rate of attempt *n* + 1 on other debts with the same code: what one
     more attempt would have brought, if those debts were like the ones that got it. The rate is over all months and
-    currencies; `next_executed_count` says how many attempts it rests on. Below some thirty it says little, and null means
-    that nobody ever tried once more.
+    currencies; `rate_from_at_least` says how many attempts it rests on. Below some thirty it says little, and null means
+    that nobody ever tried once more. Debts that were cancelled, or whose card the last answer forbade, are not among them.
     """)
 
 
 @app.cell
 def _(cohorts, mo, pd, snapshot, as_of):
     _months = [str(month)[:10] for month in pd.DataFrame(cohorts)["cohort_month"]]
-    _last = str((pd.Timestamp(as_of).tz_localize(None).to_period("M") - 1).start_time.date())
+    _last = str((pd.Timestamp(as_of).to_period("M") - 1).start_time.date())
     _currencies = [
         row[0]
         for row in snapshot.execute(
@@ -201,7 +201,7 @@ def _(currency, live, mo, month, snapshot):
           FROM recovery_by_attempt_number WHERE livemode = {live} GROUP BY decline_code, attempt_number
         ), one_more AS (
           SELECT s.decline_code, sum(s.stopped_amount_minor)::bigint AS stopped_amount_minor,
-            (sum(s.stopped_amount_minor) FILTER (WHERE t.executed_count IS NULL))::bigint AS nobody_was_tried_further_minor,
+            coalesce(sum(s.stopped_amount_minor) FILTER (WHERE t.executed_count IS NULL), 0)::bigint AS nobody_was_tried_further_minor,
             round(sum(s.stopped_amount_minor * t.success_rate))::bigint AS of_the_rest_one_more_would_bring_minor,
             min(t.executed_count)::bigint AS rate_from_at_least
           FROM stopped AS s

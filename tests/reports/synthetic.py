@@ -146,7 +146,7 @@ class World:
             **copied, "id": f"{case['id']}:{n}", "case_id": case["id"], "n": n, "idempotency_key": f"k{id}{n}",
             "operation": "invoice.pay", "object_id": id, "params": "{}", "params_sha256": "x", "fence": 1,
             "api_version": "x", "state": state, "prepared_at": at, "called_at": at, "settled_at": at,
-            "executed": state in ("succeeded", "declined"), "card_brand": "visa",
+            "executed": state in ("succeeded", "declined"), "forbids_card": False, "card_brand": "visa",
         }  # fmt: skip
         self.ledger["attempt"].append({**row, **values})
 

@@ -118,11 +118,10 @@ def test_one_more_attempt_goes_by_those_that_had_one(altered: Altered) -> None:
         found = {row["decline_code"]: row for row in losses(connection)["usd"]}
         assert losses(connection, "cohort_month = date '2020-01-01'") == {}
     told = found["do_not_honor"]
-    assert (told["stopped_count"], told["stopped_amount_minor"], told["judged_amount_minor"]) == (
-        5,
-        4_900,
-        4_000,
-    )
+    assert [
+        told[name]
+        for name in ("stopped_count", "stopped_amount_minor", "judged_count", "judged_amount_minor")
+    ] == [5, 4_900, 4, 4_000]
     assert told["one_more_minor"] == 1_000, (
         "40.00 stopped after the first attempt; 10 of 40 second ones passed"
     )
@@ -132,6 +131,16 @@ def test_one_more_attempt_goes_by_those_that_had_one(altered: Altered) -> None:
     text = " ".join(" ".join(read(write_report(settings, AS_OF).read_text()).text).split())
     assert "10.00 of 40.00 USD 10 of 40 passed" in text
     assert "none of this code has had one more, so nobody can say" in text
+    settings = altered(
+        "DELETE FROM recovery_by_attempt_number",
+        tries("insufficient_funds", 1, 60, 12, 4, 4_000),
+        tries("insufficient_funds", 2, 40, 10, 1, 900),
+    )
+    text = " ".join(" ".join(read(write_report(settings, AS_OF).read_text()).text).split())
+    assert (
+        "49.00 USD of it stopped after our last attempt. One more on 4 of 5 of these would have brought about"
+        " 10.00 of 40.00 USD: 10 of 40 such attempts passed. On the others nobody of this code was tried further."
+    ) in text
 
 
 def test_hours_that_rest_on_little_are_small() -> None:

@@ -51,6 +51,7 @@ def _one_more(stopped: list[Row], code: str, chances: dict[tuple[str, int], Row]
     return {
         "stopped_count": sum(row["stopped_count"] for row in stopped),
         "stopped_amount_minor": sum(row["stopped_amount_minor"] for row in stopped),
+        "judged_count": sum(row["stopped_count"] for row, _ in pairs),
         "judged_amount_minor": sum(row["stopped_amount_minor"] for row, _ in pairs),
         "one_more_minor": round(
             sum(row["stopped_amount_minor"] * after["success_rate"] for row, after in pairs)

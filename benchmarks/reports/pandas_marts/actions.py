@@ -10,7 +10,7 @@ from benchmarks.reports.pandas_marts.sources import DEBT, MAIL_CREDIT_DAYS, Sour
 ATTEMPT_COLUMNS = """
 attempt_id case_id account_id livemode debt_id cohort_month n executed_n is_last_of_lost operation is_by_link object_id
 charge_id currency amount_minor category case_decline_code policy_version model_version predicted_chance card_brand state
-is_executed is_succeeded decline_code advice_code network_decline_code network_advice_code prepared_at called_at settled_at
+is_executed is_succeeded forbids_card decline_code advice_code network_decline_code network_advice_code prepared_at called_at settled_at
 """.split()
 MESSAGE_COLUMNS = """
 message_id case_id account_id livemode debt_id cohort_month currency category step kind template locale variant state
@@ -27,10 +27,10 @@ def attempts(efforts: Efforts, debts: pd.DataFrame) -> pd.DataFrame:
     tries["predicted_chance"] = _predicted(tries[~tries.is_by_link], efforts.planned)
     of_case = efforts.cases[[*DEBT, "case_id", "category", "decline_code", "policy_version", "model_version"]]
     of_case = of_case.rename(columns={"decline_code": "case_decline_code"})
-    of_debt = debts[[*DEBT, "cohort_month", "is_closed", "is_paid_later", "own_attempts"]]
+    of_debt = debts[[*DEBT, "cohort_month", "is_closed", "outcome", "own_attempts"]]
     told = of_case.merge(of_debt, on=DEBT, how="left").drop(columns="account_id")
     tries = tries.merge(told, on="case_id", how="left")
-    is_lost = yes(tries.is_closed) & ~yes(tries.is_paid_later, True)
+    is_lost = yes(tries.is_closed) & (tries.outcome == "owed") & ~tries.forbids_card
     is_won = tries.state == "succeeded"
     return tries.assign(
         is_last_of_lost=is_lost & (tries.executed_n == tries.own_attempts),

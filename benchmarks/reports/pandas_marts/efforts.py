@@ -16,7 +16,7 @@ CASE = [
 ]  # fmt: skip
 ATTEMPT = [
     "case_id", "account_id", "livemode", "n", "operation", "object_id", "charge_id", "currency", "amount_minor",
-    "card_brand", "state", "executed", "decline_code", "advice_code", "network_decline_code", "network_advice_code",
+    "card_brand", "state", "executed", "forbids_card", "decline_code", "advice_code", "network_decline_code", "network_advice_code",
     "prepared_at", "called_at", "settled_at",
 ]  # fmt: skip
 MESSAGE = [

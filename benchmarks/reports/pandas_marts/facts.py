@@ -166,6 +166,8 @@ def _closed(debts: pd.DataFrame, ended_at: pd.Series) -> pd.DataFrame:
         closed_count=debts.is_closed,
         closed_amount_minor=amount.where(debts.is_closed, 0),
         open_count=~debts.is_closed,
+        in_recovery_count=~debts.is_closed & debts.case_id.notna(),
+        in_recovery_amount_minor=amount.where(~debts.is_closed & debts.case_id.notna(), 0),
         open_amount_minor=amount.where(~debts.is_closed, 0),
         lost_count=is_lost,
         lost_amount_minor=(amount - debts.recovered_amount_minor).where(is_final, 0),

@@ -21,13 +21,14 @@ RECOVERY = [
     "closed_amount_minor", "lost_count", "lost_amount_minor",
 ]  # fmt: skip
 EFFORT = ["own_attempts", "messages_sent"]
+OPEN = ["open_count", "open_amount_minor", "in_recovery_count", "in_recovery_amount_minor"]
 NEVER_RETRIED = ["never_retried_lost_count", "never_retried_lost_amount_minor"]
 
 
 def of_debts(debts: pd.DataFrame, as_of: pd.Timestamp) -> Iterator[tuple[str, pd.DataFrame]]:
     """The marts that sum up failed payments alone."""
     yield "recovery_cohorts", _cohorts(debts, as_of)
-    by_code = _recovery(debts, [*COHORT, "decline_code", "category"], [*EFFORT, *NEVER_RETRIED])
+    by_code = _recovery(debts, [*COHORT, "decline_code", "category"], [*OPEN, *EFFORT, *NEVER_RETRIED])
     yield "recovery_by_decline_code", by_code
     yield "recovery_by_category", _recovery(debts, [*COHORT, "category", "move"], EFFORT)
     yield "recovery_by_method", _methods(debts)

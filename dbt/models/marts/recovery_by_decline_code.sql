@@ -8,6 +8,7 @@ select
     decline_code,
     category,
     {{ recovery_metrics() }},
+    {{ metrics(['open_count', 'open_amount_minor', 'in_recovery_count', 'in_recovery_amount_minor']) }},
     {{ metrics(['own_attempts', 'messages_sent', 'never_retried_lost_count', 'never_retried_lost_amount_minor']) }}
 from {{ ref('fct_failed_payments') }}
 where {{ is_of_touched_month() }}

@@ -13,6 +13,7 @@ select
     card_brand,
     state,
     executed as is_executed,
+    forbids_card,
     decline_code,
     advice_code,
     network_decline_code,

@@ -1,5 +1,7 @@
 """Unknown outcomes: what each answer leads to, how often Stripe is asked, and who takes over in the end."""
 
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -7,7 +9,9 @@ import pytest
 from sqlalchemy import select
 
 from tests.retry.shop import Shop, passing_later
+from tinko_pipelines.ledger.control import pause
 from tinko_pipelines.ledger.schema import attempt, message, recovery_case
+from tinko_pipelines.retry.drain import DrainResult, drain
 from tinko_pipelines.retry.looks import REPOST_HOURS
 
 
@@ -141,6 +145,34 @@ def test_what_cannot_be_read_goes_to_a_person_and_comes_back_once_it_can(
         mails = [row for row in shop.rows(message) if row["case_id"] == case["id"]]
         ahead = {row["state"] for row in mails if row["due_at"] > shop.stripe.now()}
         assert ahead <= {"scheduled"}
+
+
+def test_what_became_of_a_call_that_was_cut_off_is_found_out_while_charging_is_paused(shop: Shop) -> None:
+    made = shop.stripe.fixture("failed_invoice", codes=passing_later(shop), email="ada@example.com")
+    shop.refresh()
+    shop.until_due(made["invoice"])
+    app = shop.app
+
+    class Died(BaseException):
+        """The process is gone."""
+
+    def die(name: str) -> None:
+        if name == "after_http":
+            raise Died
+
+    def work(owner: str, boundary: Callable[[str], None] | None = None) -> DrainResult:
+        gateway = app.account().gateway
+        return drain(app.ledger, gateway, app.clock, max_seconds=20, workers=1, owner=owner, dry_run=False,
+                     boundary=boundary, lease_seconds=0.5)  # fmt: skip
+
+    with pytest.raises(Died):
+        work("dead", die)
+    assert row_of(shop, made["invoice"])["state"] == "calling"
+    pause(app.ledger, "global", "a look at the numbers", "ada", app.clock.now())
+    time.sleep(0.7)
+    assert work("next").settled == 1
+    assert row_of(shop, made["invoice"])["state"] == "succeeded"
+    assert shop.case(made["invoice"])["state"] == "recovered"
 
 
 def test_a_case_is_not_closed_while_a_call_may_still_run(shop: Shop) -> None:

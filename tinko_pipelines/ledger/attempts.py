@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -100,19 +101,28 @@ def held_up(present: datetime, row: dict[str, Any], lease_seconds: float) -> boo
 
 
 def claim(
-    ledger: Ledger, connection: Connection, attempt_id: str, owner: str, lease_seconds: float
+    ledger: Ledger,
+    connection: Connection,
+    attempt_id: str,
+    owner: str,
+    lease_seconds: float,
+    states: Collection[str] = UNRESOLVED,
+    **values: Any,
 ) -> dict[str, Any] | None:
-    """Take over an unresolved attempt whose lease has lapsed; None when it is not to be had."""
+    """Take over an attempt in one of `states` whose lease has lapsed, and set `values`; None when it is not to be had."""
     present = ledger.database_now(connection)
     found = connection.execute(
         attempt.update()
         .where(
             attempt.c.id == attempt_id,
-            attempt.c.state.in_(UNRESOLVED),
+            attempt.c.state.in_(states),
             lapsed(ledger, attempt.c.lease_until),
         )
         .values(
-            fence=attempt.c.fence + 1, owner=owner, lease_until=present + timedelta(seconds=lease_seconds)
+            fence=attempt.c.fence + 1,
+            owner=owner,
+            lease_until=present + timedelta(seconds=lease_seconds),
+            **values,
         )
         .returning(attempt)
     ).mappings()

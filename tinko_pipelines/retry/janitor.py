@@ -120,7 +120,10 @@ def _resolve(
 ) -> str:
     now = clock.now()
     with ledger.write() as connection:
-        row = attempts.claim(ledger, connection, attempt_id, owner, lease_seconds)
+        # Whose caller is gone is no call any more in the very statement that takes it: none may be one while charging is paused.
+        mine = (ledger, connection, attempt_id, owner, lease_seconds)
+        lost = attempts.claim(*mine, states=("calling",), state="unknown", answer="lost", next_poll_at=now)
+        row = lost or attempts.claim(*mine, states=("prepared", *POLLED))
         if row is None:
             return "skipped"
         if row["state"] in POLLED and row["next_poll_at"] is not None and row["next_poll_at"] > now:
@@ -128,10 +131,8 @@ def _resolve(
             return "skipped"
         found = select(recovery_case).where(recovery_case.c.id == row["case_id"])
         case = dict(connection.execute(found).mappings().one())
-        if row["state"] == "calling":
-            attempts.update(connection, row, state="unknown", answer="lost", next_poll_at=now)
+        if lost:
             cases.record(connection, case, now, ACTOR, "attempt_unknown", attempt_id=row["id"], detail="lost")
-            row |= {"state": "unknown", "answer": "lost"}
     if row["state"] == "prepared":
         settle(ledger, row, Outcome("abandoned", "never_called"), now, ACTOR)
         return "abandoned"
